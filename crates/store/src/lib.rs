@@ -1,0 +1,1 @@
+//! Keeps metrics, logs and traces on disk and hands out consistent [`Snapshot`]s.
