@@ -1,0 +1,1 @@
+//! What the three lexers share: a cursor with byte positions, and the literals every query language has.
