@@ -18,6 +18,7 @@ mod labels;
 mod logs;
 mod matcher;
 mod metrics;
+mod severity;
 mod time;
 mod traces;
 
@@ -27,5 +28,6 @@ pub use labels::{Label, Labels, LabelsBuilder};
 pub use logs::{LogLine, StreamWrite};
 pub use matcher::{MatchOp, Matcher, MatcherError, all_match};
 pub use metrics::{Exemplar, MetricKind, MetricMetadata, Sample, SeriesWrite, STALE_NAN, is_stale, stale_marker};
+pub use severity::Severity;
 pub use time::{Nanos, TimeRange, Timestamp, TimestampError};
 pub use traces::{AttributeValue, IdError, Span, SpanEvent, SpanId, SpanKind, SpanLink, SpanStatus, TraceId};
