@@ -1,1 +1,37 @@
 //! Keeps metrics, logs and traces on disk and hands out consistent [`Snapshot`]s.
+//!
+//! One directory per signal holds append-only segments; everything that can be asked about is also in memory, compressed.
+//! A write is on disk before it is acknowledged. This crate does *not* judge what it is given (that is `ingest`), does
+//! not compute (that is `query`) and reads no clock.
+//!
+//! ```
+//! use aegis_store::Store;
+//! use signal::{Labels, Matcher, Sample, SeriesWrite, TimeRange, Timestamp, WriteBatch};
+//!
+//! let store = Store::in_memory();
+//! let up = Labels::from_pairs([("__name__", "up"), ("job", "api")]);
+//! let samples = vec![Sample { at: Timestamp(1_000), value: 1.0 }];
+//! let batch = WriteBatch { series: vec![SeriesWrite { labels: up, samples, exemplars: vec![] }], ..WriteBatch::default() };
+//! store.append(&[batch])?;
+//!
+//! let found = store.snapshot().select(&[Matcher::equal("job", "api")], TimeRange::all());
+//! assert_eq!(found[0].samples[0].value, 1.0);
+//! # Ok::<(), aegis_store::AppendError>(())
+//! ```
+
+mod disk;
+mod errors;
+mod gorilla;
+mod head;
+mod index;
+mod intake;
+mod pages;
+mod snapshot;
+mod status;
+mod store;
+
+pub use disk::{Disk, DiskFile, DiskLock, Fault, MemoryDisk, OsDisk};
+pub use errors::{AppendError, Conflict, OpenError, Receipt, RetainError, Retained};
+pub use snapshot::{Series, Snapshot, Stream, Trace};
+pub use status::{Problem, SignalStatus, StoreStatus};
+pub use store::{Fsync, Store, StoreSettings};
