@@ -79,13 +79,17 @@ mod tests {
 
     #[test]
     fn reads_and_writes_prometheus_durations() {
-        for (text, ms) in [("0", 0), ("5m", 300_000), ("1h30m", 5_400_000), ("1m5s10ms", 65_010), ("1y", 31_536_000_000)] {
+        for (text, ms) in
+            [("0", 0), ("5m", 300_000), ("1h30m", 5_400_000), ("1m5s10ms", 65_010), ("1y", 31_536_000_000)]
+        {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         for bad in ["", "5", "m", "5m5m", "5s1m", "1.5h", "-5m", "99999999999y", "5µs"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
-        for (ms, text) in [(0, "0s"), (300_000, "5m"), (5_400_000, "1h30m"), (86_400_000, "1d"), (129_600_000, "36h"), (250, "250ms")] {
+        for (ms, text) in
+            [(0, "0s"), (300_000, "5m"), (5_400_000, "1h30m"), (86_400_000, "1d"), (129_600_000, "36h"), (250, "250ms")]
+        {
             assert_eq!(format_duration(Duration::from_millis(ms)), text);
         }
     }

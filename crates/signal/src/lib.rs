@@ -27,7 +27,7 @@ pub use duration::{DurationError, format_duration, parse_duration};
 pub use labels::{Label, Labels, LabelsBuilder};
 pub use logs::{LogLine, StreamWrite};
 pub use matcher::{MatchOp, Matcher, MatcherError, all_match};
-pub use metrics::{Exemplar, MetricKind, MetricMetadata, Sample, SeriesWrite, STALE_NAN, is_stale, stale_marker};
+pub use metrics::{Exemplar, MetricKind, MetricMetadata, STALE_NAN, Sample, SeriesWrite, is_stale, stale_marker};
 pub use severity::Severity;
 pub use time::{Nanos, TimeRange, Timestamp, TimestampError};
 pub use traces::{AttributeValue, IdError, Span, SpanEvent, SpanId, SpanKind, SpanLink, SpanStatus, TraceId};

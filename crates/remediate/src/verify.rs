@@ -1,0 +1,311 @@
+//! Did it help? Judged from the service's own signals, against what would have happened without the action.
+
+use std::time::Duration;
+
+use detect::{Role, Watch};
+use diagnose::{Evidence, Question, Sizing};
+use serde::{Deserialize, Serialize};
+use signal::Timestamp;
+
+use crate::Verdict;
+
+/// How long before the onset counts as "normal".
+const NORMAL_LOOKBACK: Duration = Duration::from_secs(240);
+/// The seconds right before the onset are left out of "normal": the onset is an estimate.
+const ONSET_MARGIN: Duration = Duration::from_secs(15);
+
+/// How verification reads the service.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct VerifySettings {
+    /// The rate window of the queries; readings younger than this after the action still contain the time before it.
+    pub window: Duration,
+    /// Distance between readings.
+    pub step: Duration,
+    /// How long the symptoms must be gone without a break.
+    pub hold: Duration,
+    /// After this long without a verdict it is `NotFixed`, or `Unproven` without data.
+    pub deadline: Duration,
+    /// What to look at: symptoms and load.
+    pub watches: Vec<Watch>,
+}
+
+/// One remediation being verified.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Watching {
+    /// The service whose signals decide.
+    pub service: String,
+    /// When the trouble began.
+    pub onset: Timestamp,
+    /// When the action was permitted.
+    pub acted_at: Timestamp,
+    /// When the driver said it was done.
+    pub done_at: Timestamp,
+    /// Measured load and capacity when more replicas were the answer: the forecast of doing nothing.
+    pub sizing: Option<Sizing>,
+}
+
+/// What the readings say so far.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Assessment {
+    /// The verdict, or `None`: look again.
+    pub verdict: Option<Verdict>,
+    /// First reading of the unbroken run of good ones, if there is one.
+    pub mitigated_at: Option<Timestamp>,
+    /// Why, in plain words with numbers.
+    pub reason: String,
+}
+
+/// What to ask before each judgement: every watch from before the onset until `now`.
+#[must_use]
+pub fn verification_questions(watching: &Watching, settings: &VerifySettings, now: Timestamp) -> Vec<Question> {
+    let window = signal::format_duration(settings.window);
+    let start = watching.onset.minus(NORMAL_LOOKBACK);
+    settings
+        .watches
+        .iter()
+        .map(|watch| Question::Metric {
+            name: watch.metric_type.clone(),
+            query: watch.query.replace("$window", &window),
+            start,
+            end: now,
+            step_ms: i64::try_from(settings.step.as_millis()).unwrap_or(i64::MAX).max(1),
+        })
+        .collect()
+}
+
+/// Judges the readings in `evidence`, which answers [`verification_questions`].
+///
+/// A symptom counts as gone when it has come back at least nine tenths of the way, or to within its minimum effect, of
+/// its level before the onset. `Fixed` needs that for `hold` without a break, enough traffic to tell, and a forecast
+/// that says the trouble would have gone on: had the load fallen below the old capacity by itself, the answer is
+/// `Unproven`. `MadeWorse` needs a symptom half as bad again for the same `hold`.
+#[must_use]
+pub fn judge(watching: &Watching, evidence: &Evidence, settings: &VerifySettings, now: Timestamp) -> Assessment {
+    let settled_from = watching.done_at.plus(settings.window);
+    let symptoms: Vec<Symptom> = settings
+        .watches
+        .iter()
+        .filter(|watch| watch.role == Role::Symptom)
+        .filter_map(|watch| Symptom::read(watch, watching, evidence))
+        .collect();
+    let load = settings.watches.iter().find(|watch| watch.role == Role::Load);
+    let load = load.map(|watch| readings(&watch.metric_type, watching, evidence)).unwrap_or_default();
+    let late = now.since(watching.done_at) >= settings.deadline;
+
+    let times = reading_times(&symptoms, settled_from);
+    let good_since = run_since(&times, |at| symptoms.iter().all(|symptom| symptom.is_gone(at)));
+    let worse_since = run_since(&times, |at| symptoms.iter().any(|symptom| symptom.is_worse(at)));
+    let last = times.last().copied().unwrap_or(watching.done_at);
+    let held = |since: Option<Timestamp>| since.is_some_and(|since| last.since(since) >= settings.hold);
+    let described = describe(&symptoms, last);
+
+    if held(worse_since) {
+        return Assessment { verdict: Some(Verdict::MadeWorse), mitigated_at: None, reason: described };
+    }
+    if let Some(since) = good_since.filter(|_| held(good_since)) {
+        let (verdict, reason) = match other_explanation(watching, &load, since, last) {
+            Some(other) => (Verdict::Unproven, format!("{described}; but {other}")),
+            None => (Verdict::Fixed, described),
+        };
+        return Assessment { verdict: Some(verdict), mitigated_at: Some(since), reason };
+    }
+    if !late {
+        return Assessment { verdict: None, mitigated_at: good_since, reason: described };
+    }
+    if times.is_empty() {
+        let reason = "the service's signals gave no reading after the action".to_owned();
+        return Assessment { verdict: Some(Verdict::Unproven), mitigated_at: None, reason };
+    }
+    Assessment { verdict: Some(Verdict::NotFixed), mitigated_at: None, reason: described }
+}
+
+/// One symptom's readings with its two anchors.
+struct Symptom<'a> {
+    watch: &'a Watch,
+    normal: f64,
+    bad: f64,
+    points: Vec<(Timestamp, f64)>,
+}
+
+impl<'a> Symptom<'a> {
+    fn read(watch: &'a Watch, watching: &Watching, evidence: &Evidence) -> Option<Self> {
+        let points = readings(&watch.metric_type, watching, evidence);
+        let normal_until = watching.onset.minus(ONSET_MARGIN);
+        let normal = quantile(points.iter().filter(|(at, _)| *at <= normal_until), 0.5)?;
+        let troubled = points.iter().filter(|(at, _)| *at > watching.onset && *at <= watching.done_at);
+        let bad = quantile(troubled, 0.9).unwrap_or(normal).max(normal);
+        Some(Self { watch, normal, bad, points })
+    }
+
+    fn at(&self, at: Timestamp) -> Option<f64> {
+        self.points.iter().find(|(time, _)| *time == at).map(|(_, value)| *value)
+    }
+
+    fn is_gone(&self, at: Timestamp) -> bool {
+        let room = self.watch.min_effect.max(0.1 * (self.bad - self.normal));
+        self.at(at).is_some_and(|value| value <= self.normal + room)
+    }
+
+    fn is_worse(&self, at: Timestamp) -> bool {
+        let room = self.watch.min_effect.max(0.5 * (self.bad - self.normal));
+        self.at(at).is_some_and(|value| value > self.bad + room)
+    }
+}
+
+fn readings(metric_type: &str, watching: &Watching, evidence: &Evidence) -> Vec<(Timestamp, f64)> {
+    let Some(series) = evidence.series(metric_type) else { return Vec::new() };
+    let own = series.iter().find(|one| one.labels.get("service") == Some(&watching.service));
+    own.map(|one| {
+        one.points.iter().filter(|(_, value)| value.is_finite()).map(|(at, value)| (Timestamp(*at), *value)).collect()
+    })
+    .unwrap_or_default()
+}
+
+/// Times after `from` at which every symptom that has been read at all has a reading.
+fn reading_times(symptoms: &[Symptom<'_>], from: Timestamp) -> Vec<Timestamp> {
+    let Some(first) = symptoms.first() else { return Vec::new() };
+    let times = first.points.iter().map(|(at, _)| *at).filter(|at| *at >= from);
+    times.filter(|at| symptoms.iter().all(|symptom| symptom.at(*at).is_some())).collect()
+}
+
+/// Start of the run of readings, up to the last one, for which `holds` is true throughout.
+fn run_since(times: &[Timestamp], holds: impl Fn(Timestamp) -> bool) -> Option<Timestamp> {
+    times.iter().rev().copied().take_while(|at| holds(*at)).last()
+}
+
+/// A reason why the symptoms would have gone without the action, or why the readings cannot tell.
+fn other_explanation(
+    watching: &Watching,
+    load: &[(Timestamp, f64)],
+    since: Timestamp,
+    last: Timestamp,
+) -> Option<String> {
+    let between =
+        |from: Timestamp, to: Timestamp| quantile(load.iter().filter(|(at, _)| *at >= from && *at <= to), 0.5);
+    let normal = between(Timestamp::MIN, watching.onset.minus(ONSET_MARGIN))?;
+    let now = between(since, last)?;
+    if now < 0.2 * normal {
+        return Some(format!("traffic fell from {normal:.1}/s to {now:.1}/s: too little to tell"));
+    }
+    let sizing = watching.sizing.as_ref()?;
+    let then = between(watching.acted_at.minus(ONSET_MARGIN), watching.acted_at)?;
+    let demand = sizing.offered_per_s * now / then;
+    let old_capacity = sizing.capacity_per_replica_per_s * f64::from(sizing.replicas);
+    (demand.is_finite() && demand < 0.95 * old_capacity).then(|| {
+        format!("the load itself fell: {demand:.1}/s now, and {old_capacity:.1}/s could be served before the action")
+    })
+}
+
+fn describe(symptoms: &[Symptom<'_>], last: Timestamp) -> String {
+    let parts: Vec<_> = symptoms
+        .iter()
+        .map(|symptom| {
+            let unit = symptom.watch.unit;
+            let now = symptom.at(last).map_or_else(|| "no reading".to_owned(), |value| unit.words(value));
+            format!(
+                "{} {} (was {}, normal {})",
+                symptom.watch.metric_type,
+                now,
+                unit.words(symptom.bad),
+                unit.words(symptom.normal)
+            )
+        })
+        .collect();
+    if parts.is_empty() { "no symptom can be read".to_owned() } else { parts.join(", ") }
+}
+
+fn quantile<'a>(points: impl Iterator<Item = &'a (Timestamp, f64)>, q: f64) -> Option<f64> {
+    let mut values: Vec<f64> = points.map(|(_, value)| *value).collect();
+    values.sort_by(f64::total_cmp);
+    let at = (q * values.len().saturating_sub(1) as f64).round() as usize;
+    values.get(at).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use diagnose::{Answer, Item, SeriesAnswer};
+    use signal::Labels;
+
+    use super::*;
+
+    const STEP: i64 = 5_000;
+    const ONSET: i64 = 300_000;
+    const ACTED: i64 = 330_000;
+    const DONE: i64 = 335_000;
+
+    fn settings() -> VerifySettings {
+        VerifySettings {
+            window: Duration::from_secs(20),
+            step: Duration::from_secs(5),
+            hold: Duration::from_secs(15),
+            deadline: Duration::from_secs(90),
+            watches: detect::default_watches(),
+        }
+    }
+
+    /// Readings before, during and after; `None` = no reading.
+    fn judged(now_s: i64, errors_after: Option<f64>, load: [f64; 3], sizing: Option<Sizing>) -> Assessment {
+        let now = now_s * 1000;
+        let series = |name: &str, value: &dyn Fn(i64) -> Option<f64>| Item {
+            question: Question::Metric {
+                name: name.into(),
+                query: String::new(),
+                start: Timestamp(0),
+                end: Timestamp(now),
+                step_ms: STEP,
+            },
+            answer: Answer::Series(vec![SeriesAnswer {
+                labels: Labels::from_pairs([("service", "backend")]),
+                points: (0..=now / STEP).filter_map(|k| value(k * STEP).map(|v| (k * STEP, v))).collect(),
+            }]),
+        };
+        let phase = |at: i64, before: f64, during: f64, after: Option<f64>| match at {
+            at if at <= ONSET => Some(before),
+            at if at < DONE + 20_000 => Some(during),
+            _ => after,
+        };
+        let evidence = Evidence {
+            gathered_at: Timestamp(now),
+            items: vec![
+                series("error_rate", &|at| phase(at, 0.005, 0.28, errors_after)),
+                series("latency_p99", &|at| phase(at, 0.06, 0.06, errors_after.map(|_| 0.06))),
+                series("request_rate", &|at| phase(at, load[0], load[1], Some(load[2]))),
+            ],
+        };
+        let watching = Watching {
+            service: "backend".into(),
+            onset: Timestamp(ONSET),
+            acted_at: Timestamp(ACTED),
+            done_at: Timestamp(DONE),
+            sizing,
+        };
+        judge(&watching, &evidence, &settings(), Timestamp(now))
+    }
+
+    #[test]
+    fn four_verdicts_and_patience() {
+        let sizing = || Some(Sizing { offered_per_s: 125.0, capacity_per_replica_per_s: 30.0, replicas: 3 });
+        for (case, now, errors, load, sizing, want) in [
+            ("still inside the window", 350, Some(0.004), [50.0, 125.0, 125.0], sizing(), None),
+            ("gone, not yet for long", 365, Some(0.004), [50.0, 125.0, 125.0], sizing(), None),
+            ("gone for the whole hold", 370, Some(0.004), [50.0, 125.0, 125.0], sizing(), Some(Verdict::Fixed)),
+            ("gone, but so is the load", 370, Some(0.004), [50.0, 125.0, 50.0], sizing(), Some(Verdict::Unproven)),
+            ("gone after a roll-back", 370, Some(0.004), [50.0, 50.0, 50.0], None, Some(Verdict::Fixed)),
+            ("nobody is left to fail", 370, Some(0.0), [50.0, 50.0, 2.0], None, Some(Verdict::Unproven)),
+            ("still there at the deadline", 425, Some(0.25), [50.0, 125.0, 125.0], sizing(), Some(Verdict::NotFixed)),
+            ("half as bad again", 370, Some(0.6), [50.0, 125.0, 125.0], sizing(), Some(Verdict::MadeWorse)),
+            ("no data until the deadline", 425, None, [50.0, 125.0, 125.0], sizing(), Some(Verdict::Unproven)),
+            ("no data yet", 400, None, [50.0, 125.0, 125.0], sizing(), None),
+        ] {
+            let judged = judged(now, errors, load, sizing);
+            assert_eq!(judged.verdict, want, "{case}: {}", judged.reason);
+        }
+    }
+
+    #[test]
+    fn mitigation_is_dated_to_the_first_good_reading() {
+        let judged = judged(375, Some(0.004), [50.0, 50.0, 50.0], None);
+        assert_eq!(judged.mitigated_at, Some(Timestamp(DONE + 20_000)));
+        assert!(judged.reason.contains("error_rate"), "{}", judged.reason);
+    }
+}
