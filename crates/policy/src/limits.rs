@@ -87,6 +87,11 @@ impl Limits {
         &self.settings
     }
 
+    /// Other settings from now on; what was spent stays spent.
+    pub fn reconfigure(&mut self, settings: LimitSettings) {
+        self.settings = settings;
+    }
+
     /// Releases the target of `id`. A fix gives back its part of the hourly budgets, nothing else does; the cool-down stays.
     ///
     /// Unknown ids and repeated calls change nothing.

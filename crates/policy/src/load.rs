@@ -114,11 +114,16 @@ pub(crate) fn load(schema: &Schema, sources: &[(&str, &str)]) -> Result<Loaded, 
         .extend(result.validation_warnings().map(|error| place(error.policy_id(), error, told(error, false))));
     if !problems.is_empty() {
         problems.sort();
-        problems.dedup();
+        // The validator repeats a mistake for every action the policy is about; the first tells it all.
+        problems.dedup_by(|next, kept| next == kept || (next.line > 0 && place_of(next) == place_of(kept)));
         return Err(LoadError::Policies(problems));
     }
     loaded.warnings.sort();
     Ok(loaded)
+}
+
+fn place_of(problem: &Problem) -> (&str, usize, usize) {
+    (&problem.file, problem.line, problem.column)
 }
 
 fn add<'a>(
