@@ -4,9 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use signal::{Severity, Timestamp};
+use signal::{Labels, Severity, Timestamp};
 
-use crate::{Transition, Watch};
+use crate::transition::{significant, two_decimals};
+use crate::{Role, State, Transition, Unit, Watch};
+
+mod series;
+
+pub(crate) use series::median;
+use series::{ChangeOfState, Facts, Series};
 
 /// How the detector judges.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -95,33 +101,206 @@ pub struct Baseline {
 }
 
 /// Follows every (service, metric type) with a small fixed state.
+///
+/// Cost per reading does not depend on history. Series nobody reported for a day are forgotten.
 #[derive(Clone, Debug)]
 pub struct Detector {
     settings: DetectorSettings,
     watches: Vec<Watch>,
+    services: BTreeMap<String, BTreeMap<String, Series>>,
+    followed: usize,
+    /// Requests per second, by service, as last read.
+    traffic: BTreeMap<String, f64>,
 }
+
+/// A series unseen for this long is dropped.
+const DROP_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 impl Detector {
     /// A detector that knows nothing yet.
     #[must_use]
     pub fn new(settings: DetectorSettings, watches: Vec<Watch>) -> Self {
-        Self { settings, watches }
+        Self { settings, watches, services: BTreeMap::new(), followed: 0, traffic: BTreeMap::new() }
     }
 
     /// Learns from readings taken at `at` without telling anybody: history replayed after a start.
     pub fn warm(&mut self, at: Timestamp, readings: &[Reading]) {
-        let _ = (at, readings, &self.settings, &self.watches);
+        let mut ignored = BTreeMap::new();
+        self.read_traffic(readings);
+        for reading in readings {
+            if let Some((series, facts)) = self.follow(reading, &mut ignored) {
+                series.learn_only(at, reading.value, &facts);
+            }
+        }
     }
 
     /// Judges and learns one round of readings taken at `now`.
     pub fn observe(&mut self, now: Timestamp, readings: &[Reading]) -> Observation {
-        let _ = (now, readings);
-        Observation::default()
+        let mut seen = Observation::default();
+        let settings = self.settings.clone();
+        self.read_traffic(readings);
+        for reading in readings {
+            let Some((series, facts)) = self.follow(reading, &mut seen.suppressed) else { continue };
+            let verdict = series.observe(now, reading.value, &facts, &settings);
+            if let Some(reason) = verdict.suppressed {
+                count(&mut seen.suppressed, reason);
+            }
+            if let Some(unusual) = verdict.unusual {
+                seen.anomalies.push(Anomaly {
+                    service: reading.service.clone(),
+                    metric_type: reading.metric_type.clone(),
+                    severity: unusual.severity,
+                    score: two_decimals(unusual.score),
+                    value: significant(reading.value),
+                    expected: significant(unusual.expected),
+                    deviation: two_decimals(unusual.deviation),
+                });
+            }
+            if let Some(change) = verdict.change {
+                seen.transitions.push(transition(reading, &facts, &change, now));
+            }
+        }
+        self.give_up(now, &mut seen);
+        seen.transitions.sort_by(|a, b| (&a.service, &a.metric).cmp(&(&b.service, &b.metric)));
+        seen.anomalies.sort_by(|a, b| (&a.service, &a.metric_type).cmp(&(&b.service, &b.metric_type)));
+        seen
     }
 
     /// What is normal, for every series that has been seen often enough.
     #[must_use]
     pub fn baselines(&self) -> Vec<Baseline> {
-        Vec::new()
+        let mut found = Vec::new();
+        for (service, by_metric) in &self.services {
+            for (metric_type, series) in by_metric {
+                let Some(watch) = self.watches.iter().find(|watch| watch.metric_type == *metric_type) else { continue };
+                if !series.is_warm(&self.settings) {
+                    continue;
+                }
+                let facts = self.facts(watch, service);
+                found.push(Baseline {
+                    service: service.clone(),
+                    metric_type: metric_type.clone(),
+                    expected: significant(series.expected(&facts)),
+                    spread: significant(series.natural_spread(&facts)),
+                    samples: series.samples(),
+                });
+            }
+        }
+        found
+    }
+
+    fn read_traffic(&mut self, readings: &[Reading]) {
+        for reading in readings {
+            let is_load = self.watches.iter().any(|watch| {
+                watch.metric_type == reading.metric_type && watch.role == Role::Load && watch.unit == Unit::PerSecond
+            });
+            if is_load && reading.value.is_finite() {
+                self.traffic.insert(reading.service.clone(), reading.value);
+            }
+        }
+    }
+
+    fn facts(&self, watch: &Watch, service: &str) -> Facts {
+        let traffic = self.traffic.get(service).copied();
+        let trials = traffic.map(|per_second| per_second.max(0.0) * self.settings.window.as_secs_f64());
+        Facts { role: watch.role, unit: watch.unit, min_effect: watch.min_effect, trials }
+    }
+
+    /// The state a reading belongs to, unless it says nothing.
+    fn follow(&mut self, reading: &Reading, suppressed: &mut BTreeMap<String, u64>) -> Option<(&mut Series, Facts)> {
+        let refusal = self.refusal(reading);
+        if let Err(reason) = refusal {
+            count(suppressed, reason);
+            return None;
+        }
+        let watch = self.watches.iter().find(|watch| watch.metric_type == reading.metric_type)?;
+        let facts = self.facts(watch, &reading.service);
+        let by_metric = self.services.entry(reading.service.clone()).or_default();
+        if !by_metric.contains_key(&reading.metric_type) {
+            self.followed += 1;
+        }
+        Some((by_metric.entry(reading.metric_type.clone()).or_default(), facts))
+    }
+
+    fn refusal(&self, reading: &Reading) -> Result<(), &'static str> {
+        if !reading.value.is_finite() {
+            return Err("not_a_number");
+        }
+        if reading.service.is_empty() {
+            return Err("no_service");
+        }
+        let Some(watch) = self.watches.iter().find(|watch| watch.metric_type == reading.metric_type) else {
+            return Err("unknown_metric");
+        };
+        let is_quiet = self.traffic.get(&reading.service).is_some_and(|traffic| *traffic < self.settings.min_traffic);
+        if is_quiet && watch.role == Role::Symptom {
+            return Err("low_traffic");
+        }
+        let is_known =
+            self.services.get(&reading.service).is_some_and(|by_metric| by_metric.contains_key(&reading.metric_type));
+        if !is_known && self.followed >= self.settings.max_series {
+            return Err("too_many_series");
+        }
+        Ok(())
+    }
+
+    /// Ends alerts that have had no readings for long, and forgets series that are gone.
+    fn give_up(&mut self, now: Timestamp, seen: &mut Observation) {
+        let forget_after = self.settings.forget_after;
+        let watches = &self.watches;
+        for (service, by_metric) in &mut self.services {
+            for (metric_type, series) in by_metric.iter_mut() {
+                let Some(watch) = watches.iter().find(|watch| watch.metric_type == *metric_type) else { continue };
+                let facts = Facts { role: watch.role, unit: watch.unit, min_effect: watch.min_effect, trials: None };
+                let Some(change) = series.give_up(now, forget_after, &facts) else { continue };
+                count(&mut seen.suppressed, "no_readings");
+                let reading =
+                    Reading { metric_type: metric_type.clone(), service: service.clone(), value: change.value };
+                seen.transitions.push(transition(&reading, &facts, &change, now));
+            }
+            by_metric.retain(|_, series| series.is_alive(now, DROP_AFTER));
+        }
+        self.services.retain(|_, by_metric| !by_metric.is_empty());
+        self.followed = self.services.values().map(BTreeMap::len).sum();
+        let services = &self.services;
+        self.traffic.retain(|service, _| services.contains_key(service));
     }
 }
+
+fn count(counts: &mut BTreeMap<String, u64>, reason: &str) {
+    *counts.entry(reason.to_owned()).or_default() += 1;
+}
+
+fn transition(reading: &Reading, facts: &Facts, change: &ChangeOfState, now: Timestamp) -> Transition {
+    let what = reading.metric_type.replace('_', " ");
+    let (value, expected) = (facts.unit.words(change.value), facts.unit.words(change.expected));
+    let service = &reading.service;
+    let summary = match change.state {
+        State::Fired => format!("{what} of {service} is {value}, usually {expected}"),
+        State::Resolved if change.without_readings => {
+            format!("{what} of {service} is no longer reported; it was {value}")
+        }
+        State::Resolved => format!("{what} of {service} is back at {value}, usually {expected}"),
+    };
+    Transition {
+        alert: "Anomaly".to_owned(),
+        service: service.clone(),
+        metric: reading.metric_type.clone(),
+        labels: Labels::from_pairs([
+            ("alertname", "Anomaly"),
+            ("metric_type", reading.metric_type.as_str()),
+            ("service", service.as_str()),
+        ]),
+        state: change.state,
+        at: now,
+        onset: change.onset.min(now),
+        severity: change.severity,
+        pages: facts.role == Role::Symptom && change.severity >= Severity::Medium,
+        value: significant(change.value),
+        expected: Some(significant(change.expected)),
+        summary,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,14 @@
 //! Alert rules: a PromQL expression, how long it must hold, and what to say then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use signal::{Labels, Timestamp};
+use signal::{Labels, LabelsBuilder, Severity, Timestamp};
 
-use crate::Transition;
+use crate::{State, Transition};
+
+mod expand;
 
 /// One alert rule, with Prometheus' meaning of every field.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -76,10 +78,22 @@ pub struct ActiveAlert {
     pub value: f64,
 }
 
-/// All rules and the state of their alerts.
+/// All rules and the state of their alerts. Follows Prometheus (rules/alerting.go, `AlertingRule.Eval`).
 #[derive(Clone, Debug, Default)]
 pub struct RuleSet {
     rules: Vec<AlertRule>,
+    active: BTreeMap<String, BTreeMap<Labels, Active>>,
+}
+
+/// The state of one alert.
+#[derive(Clone, Debug)]
+struct Active {
+    labels: Labels,
+    annotations: BTreeMap<String, String>,
+    active_at: Timestamp,
+    value: f64,
+    is_firing: bool,
+    kept_since: Option<Timestamp>,
 }
 
 impl RuleSet {
@@ -88,7 +102,18 @@ impl RuleSet {
     /// # Errors
     /// `RuleError` for the first rule that cannot be used.
     pub fn new(rules: Vec<AlertRule>) -> Result<Self, RuleError> {
-        Ok(Self { rules })
+        let mut names = BTreeSet::new();
+        for rule in &rules {
+            if !names.insert(rule.name.as_str()) {
+                return Err(RuleError::Duplicate { name: rule.name.clone() });
+            }
+            let labels = rule.labels.iter().map(|(name, text)| (format!("label `{name}`"), text));
+            let annotations = rule.annotations.iter().map(|(name, text)| (format!("annotation `{name}`"), text));
+            for (place, text) in labels.chain(annotations) {
+                expand::check(text).map_err(|reason| RuleError::Template { name: rule.name.clone(), place, reason })?;
+            }
+        }
+        Ok(Self { rules, active: BTreeMap::new() })
     }
 
     /// The rules, as given.
@@ -98,20 +123,142 @@ impl RuleSet {
     }
 
     /// Takes the answer of `rule`'s expression at `now`; an unknown rule is ignored.
+    ///
+    /// Samples that are no numbers do not hold. When two samples lead to the same alert labels the first counts.
     pub fn observe(&mut self, rule: &str, vector: &[(Labels, f64)], now: Timestamp) -> Vec<Transition> {
-        let _ = (rule, vector, now);
-        Vec::new()
+        let Some(rule) = self.rules.iter().find(|known| known.name == rule) else { return Vec::new() };
+        let active = self.active.entry(rule.name.clone()).or_default();
+        let mut holding = BTreeSet::new();
+        let mut transitions = Vec::new();
+        for (series, value) in vector.iter().filter(|(_, value)| value.is_finite()) {
+            let series = series.without_name();
+            if !holding.insert(series.clone()) {
+                continue;
+            }
+            let alert = active.entry(series.clone()).or_insert_with(|| Active {
+                labels: alert_labels(rule, &series, *value),
+                annotations: BTreeMap::new(),
+                active_at: now,
+                value: *value,
+                is_firing: false,
+                kept_since: None,
+            });
+            alert.value = *value;
+            alert.kept_since = None;
+            alert.annotations = annotations(rule, &series, *value);
+            if !alert.is_firing && now.since(alert.active_at) >= rule.hold {
+                alert.is_firing = true;
+                transitions.push(transition(rule, alert, State::Fired, now));
+            }
+        }
+        active.retain(|series, alert| {
+            if holding.contains(series) {
+                return true;
+            }
+            if alert.is_firing {
+                let kept_since = *alert.kept_since.get_or_insert(now);
+                if now.since(kept_since) < rule.keep_firing {
+                    return true;
+                }
+                transitions.push(transition(rule, alert, State::Resolved, now));
+            }
+            false
+        });
+        transitions.sort_by(|a, b| a.labels.cmp(&b.labels));
+        transitions
     }
 
     /// Every pending and firing alert, by rule and labels.
     #[must_use]
     pub fn alerts(&self) -> Vec<ActiveAlert> {
-        Vec::new()
+        let mut found = Vec::new();
+        for (rule, alerts) in &self.active {
+            found.extend(alerts.values().map(|alert| ActiveAlert {
+                rule: rule.clone(),
+                labels: alert.labels.clone(),
+                annotations: alert.annotations.clone(),
+                state: if alert.is_firing { AlertState::Firing } else { AlertState::Pending },
+                active_at: alert.active_at,
+                kept_since: alert.kept_since,
+                value: alert.value,
+            }));
+        }
+        found
+    }
+}
+
+fn alert_labels(rule: &AlertRule, series: &Labels, value: f64) -> Labels {
+    let mut builder = LabelsBuilder::from(series);
+    for (name, text) in &rule.labels {
+        builder.set(name, &expand::expand(text, series, value));
+    }
+    builder.set("alertname", &rule.name);
+    builder.build()
+}
+
+fn annotations(rule: &AlertRule, series: &Labels, value: f64) -> BTreeMap<String, String> {
+    rule.annotations.iter().map(|(name, text)| (name.clone(), expand::expand(text, series, value))).collect()
+}
+
+fn transition(rule: &AlertRule, alert: &Active, state: State, now: Timestamp) -> Transition {
+    let severity = alert.labels.get("severity").and_then(Severity::parse).unwrap_or(Severity::Medium);
+    let service = alert.labels.get_or_empty("service").to_owned();
+    // An incident belongs to a service: an alert without one informs, but opens none.
+    let pages = !service.is_empty() && severity >= Severity::High && alert.labels.get("page") != Some("false");
+    let said = alert.annotations.get("summary").or_else(|| alert.annotations.get("description"));
+    let summary = said.cloned().unwrap_or_else(|| format!("{} holds: {} is {}", rule.name, rule.expr, alert.value));
+    Transition {
+        alert: rule.name.clone(),
+        service,
+        metric: String::new(),
+        labels: alert.labels.clone(),
+        state,
+        at: now,
+        onset: alert.active_at,
+        severity,
+        pages,
+        value: alert.value,
+        expected: None,
+        summary,
     }
 }
 
 /// The rules Aegis ships with.
 #[must_use]
 pub fn default_rules() -> Vec<AlertRule> {
-    Vec::new()
+    let texts = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect::<BTreeMap<_, _>>()
+    };
+    vec![
+        AlertRule {
+            name: "HighAPIErrorRate".to_owned(),
+            expr: "sum by (service) (rate(http_requests_total{status=~\"5..\"}[5m])) \
+                   / sum by (service) (rate(http_requests_total[5m])) > 0.05"
+                .to_owned(),
+            hold: Duration::from_secs(300),
+            keep_firing: Duration::ZERO,
+            labels: texts(&[("severity", "critical")]),
+            annotations: texts(&[
+                ("summary", "Error rate of {{ $labels.service }} is {{ $value | humanizePercentage }} (threshold: 5%)"),
+                (
+                    "description",
+                    "Service: {{ $labels.service }}\nError Rate: {{ $value | humanizePercentage }} (threshold: 5%)\nDuration: 5 minutes",
+                ),
+            ]),
+        },
+        AlertRule {
+            name: "AnomalyDetectionSpike".to_owned(),
+            expr: "sum(increase(ai_anomalies_detected_total{severity=~\"high|critical\"}[5m])) >= 15".to_owned(),
+            hold: Duration::ZERO,
+            keep_firing: Duration::ZERO,
+            labels: texts(&[("severity", "high")]),
+            annotations: texts(&[(
+                "summary",
+                "AI Engine detected {{ $value | printf \"%.0f\" }} anomalies in 5 minutes",
+            )]),
+        },
+    ]
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,9 +159,48 @@ fn short(value: f64) -> String {
         size if size >= 10.0 => 0,
         size if size >= 1.0 => 1,
         size if size >= 0.1 => 2,
-        size if size == 0.0 => 0,
-        _ => 3,
+        size if size >= 0.0005 => 3,
+        _ => 0,
     };
     let text = format!("{value:.decimals$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_read_well() {
+        for (unit, value, want) in [
+            (Unit::Ratio, 0.004, "0.4 %"),
+            (Unit::Ratio, 0.0, "0 %"),
+            (Unit::Ratio, 0.236, "24 %"),
+            (Unit::Ratio, 1.0, "100 %"),
+            (Unit::Seconds, 0.062, "62 ms"),
+            (Unit::Seconds, 2.13, "2.1 s"),
+            (Unit::PerSecond, 125.5, "126/s"),
+            (Unit::PerSecond, 0.05, "0.05/s"),
+            (Unit::Count, 3.0, "3"),
+        ] {
+            assert_eq!(unit.words(value), want);
+        }
+    }
+
+    #[test]
+    fn severity_grows_with_the_effect() {
+        for (unit, expected, value, want) in [
+            (Unit::Ratio, 0.004, 0.01, Severity::Low),
+            (Unit::Ratio, 0.01, 0.08, Severity::High),
+            (Unit::Ratio, 0.004, 0.3, Severity::Critical),
+            (Unit::Seconds, 0.06, 0.1, Severity::Low),
+            (Unit::Seconds, 0.3, 0.7, Severity::Medium),
+            (Unit::Seconds, 0.06, 2.1, Severity::High),
+            (Unit::Seconds, 0.06, 6.0, Severity::Critical),
+            (Unit::PerSecond, 50.0, 70.0, Severity::Low),
+            (Unit::PerSecond, 50.0, 125.5, Severity::High),
+        ] {
+            assert_eq!(unit.severity(expected, value), want, "{unit:?} {expected} -> {value}");
+        }
+    }
 }
