@@ -155,13 +155,17 @@ impl<'a> Cursor<'a> {
             Some('0'..='7') => {
                 self.at -= 1;
                 let code = self.digits(at, 8, 3)?;
-                u8::try_from(code)
-                    .map_err(|_| LexError { at, message: "escape sequence is an invalid Unicode code point".to_owned() })?
+                u8::try_from(code).map_err(|_| LexError {
+                    at,
+                    message: "escape sequence is an invalid Unicode code point".to_owned(),
+                })?
             }
             Some(c @ ('u' | 'U')) => {
                 let code = self.digits(at, 16, if c == 'u' { 4 } else { 8 })?;
-                let c = char::from_u32(code)
-                    .ok_or_else(|| LexError { at, message: "escape sequence is an invalid Unicode code point".to_owned() })?;
+                let c = char::from_u32(code).ok_or_else(|| LexError {
+                    at,
+                    message: "escape sequence is an invalid Unicode code point".to_owned(),
+                })?;
                 bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
                 return Ok(());
             }
