@@ -56,6 +56,14 @@ pub enum AppendError {
         /// What is allowed.
         limit: u64,
     },
+    /// An attribute of a span is a list of lists, or a map of maps, beyond reason.
+    #[error("an attribute of span `{span}` is nested more than {limit} deep")]
+    TooDeep {
+        /// Name of the span.
+        span: String,
+        /// What is allowed.
+        limit: usize,
+    },
     /// An earlier failure left a file in doubt; reads go on.
     #[error("writes are stopped until a restart: {reason}")]
     Stopped {

@@ -97,7 +97,7 @@ const BUCKETS: [(u64, u32, u32); 3] = [(0b10, 2, 7), (0b110, 3, 13), (0b1110, 4,
 /// Appends what `bytes` hold to `samples`; stops early when the bytes end early.
 pub(crate) fn decode(bytes: &[u8], count: u32, samples: &mut Vec<Sample>) {
     samples.reserve(count as usize);
-    let mut decoder = Decoder { bits: BitReader { bytes, at: 0 }, at: 0, delta: 0, value: 0, leading: 0, len: 0 };
+    let mut decoder = Decoder { bits: BitReader { bytes, at: 0 }, at: 0, delta: 0, value: 0, leading: 0, len: 64 };
     for position in 0..count {
         let Some(sample) = decoder.next(position == 0) else { return };
         samples.push(sample);

@@ -9,7 +9,7 @@ pub(crate) mod traces;
 
 use logs::LogsHead;
 use metrics::MetricsHead;
-use signal::Timestamp;
+use signal::{TimeRange, Timestamp};
 use traces::TracesHead;
 
 /// The three signals. A copy is cheap and never changes.
@@ -32,6 +32,10 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
+    pub(crate) fn overlaps(self, range: TimeRange) -> bool {
+        range.overlaps(&TimeRange::new(self.oldest, self.newest))
+    }
+
     pub(crate) fn join(one: Option<Self>, other: Option<Self>) -> Option<Self> {
         match (one, other) {
             (Some(a), Some(b)) => Some(Self { oldest: a.oldest.min(b.oldest), newest: a.newest.max(b.newest) }),

@@ -19,16 +19,22 @@
 //! # Ok::<(), aegis_store::AppendError>(())
 //! ```
 
+mod codec;
 mod disk;
 mod errors;
 mod gorilla;
 mod head;
 mod index;
 mod intake;
+mod journal;
 mod pages;
+mod replay;
+mod segment;
 mod snapshot;
 mod status;
 mod store;
+mod wire;
+mod writer;
 
 pub use disk::{Disk, DiskFile, DiskLock, Fault, MemoryDisk, OsDisk};
 pub use errors::{AppendError, Conflict, OpenError, Receipt, RetainError, Retained};

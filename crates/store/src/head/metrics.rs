@@ -30,6 +30,8 @@ pub(crate) struct SeriesHead {
     late: Vec<Sample>,
     /// Where the samples of `open` and `late` are kept.
     segment: SegmentId,
+    /// The newest instant of all.
+    newest: Option<Timestamp>,
     exemplars: Arc<Vec<(SegmentId, Exemplar)>>,
 }
 
@@ -69,6 +71,7 @@ impl SeriesHead {
             self.seal_late();
             self.segment = segment;
         }
+        self.newest = self.newest.max(Some(sample.at));
         if self.open.count() == 0 || sample.at > self.open.last() {
             self.open.push(sample);
             if self.open.count() >= CHUNK {
@@ -121,7 +124,7 @@ impl SeriesHead {
 
     /// The newest instant, if there is any sample.
     pub(crate) fn newest(&self) -> Option<Timestamp> {
-        self.extent().map(|extent| extent.newest)
+        self.newest
     }
 
     fn extent(&self) -> Option<Extent> {
@@ -191,6 +194,7 @@ impl SeriesHead {
         if kept.exemplars.iter().any(|(segment, _)| segments.contains(segment)) {
             Arc::make_mut(&mut kept.exemplars).retain(|(segment, _)| !segments.contains(segment));
         }
+        kept.newest = kept.extent().map(|extent| extent.newest);
         (kept.count() > 0 || !kept.exemplars.is_empty()).then_some(kept)
     }
 }

@@ -1,0 +1,224 @@
+//! Reading everything back at start.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::codec::dictionary::{Dictionary, Names};
+use crate::codec::{logs, metrics, traces};
+use crate::disk::Disk;
+use crate::errors::OpenError;
+use crate::head::{Head, SegmentId};
+use crate::journal::{Journal, SegmentFacts};
+use crate::segment::{self, After, RecordHead, Signal};
+use crate::status::Problem;
+use crate::store::StoreSettings;
+use crate::wire::DecodeError;
+
+/// One signal on disk: its segments and what goes with writing them.
+#[derive(Debug)]
+pub(crate) struct Volume {
+    pub(crate) journal: Journal,
+    /// For writing on in the newest segment.
+    pub(crate) dictionary: Dictionary,
+    pub(crate) dropped_bytes: u64,
+    pub(crate) problems: Vec<Problem>,
+    /// Number of the newest record; 0 before the first.
+    pub(crate) last: u64,
+}
+
+/// Reads the three signals into `head`; answers them and the number of the last write.
+///
+/// A write that touched several signals and reached only some of them before a crash was never acknowledged: it is cut
+/// off everywhere. Only the last write can be like that, because a write begins after the one before has ended.
+pub(crate) fn replay(
+    dir: &Path,
+    settings: &StoreSettings,
+    disk: &Arc<dyn Disk>,
+    head: &mut Head,
+) -> Result<(Vec<Volume>, u64), OpenError> {
+    let mut journals = Vec::with_capacity(Signal::ALL.len());
+    for signal in Signal::ALL {
+        let journal = Journal::new(signal, dir, settings, disk);
+        journal.make_dir()?;
+        let last = last_record(&journal)?;
+        journals.push((journal, last));
+    }
+    let lasts: Vec<_> =
+        journals.iter().map(|(journal, last)| (journal.signal(), last.map_or(0, |last| last.sequence))).collect();
+    let newest = journals.iter().filter_map(|(_, last)| *last).max_by_key(|last| last.sequence);
+    // A signal that lacks more than the one record was damaged; cutting the others too would only lose more.
+    let is_unfinished = |newest: RecordHead| {
+        let missed = |(signal, last): &(Signal, u64)| {
+            newest.touched.previous(*signal) == Some(*last) && *last != newest.sequence
+        };
+        lasts.iter().any(missed)
+    };
+    let unfinished = newest.filter(|newest| is_unfinished(*newest)).map(|newest| newest.sequence);
+    let mut volumes = Vec::with_capacity(Signal::ALL.len());
+    for (journal, _) in journals {
+        volumes.push(Volume::read(journal, unfinished, head)?);
+    }
+    Ok((volumes, newest.map_or(0, |newest| newest.sequence)))
+}
+
+/// The head of the newest record of a signal.
+fn last_record(journal: &Journal) -> Result<Option<RecordHead>, OpenError> {
+    for id in journal.list()?.into_iter().rev() {
+        let bytes = journal.read(id)?;
+        let scan = scan(journal, id, &bytes)?;
+        if let Some(frame) = scan.frames.last() {
+            return Ok(frame.record().ok().map(|(head, _)| head));
+        }
+    }
+    Ok(None)
+}
+
+fn scan<'a>(journal: &Journal, id: SegmentId, bytes: &'a [u8]) -> Result<segment::Scan<'a>, OpenError> {
+    segment::scan(bytes, journal.signal()).map_err(|segment::TooNew(found)| OpenError::Version {
+        file: journal.path(id),
+        found,
+        known: segment::VERSION,
+    })
+}
+
+impl Volume {
+    /// A signal without any segment.
+    pub(crate) fn new(journal: Journal) -> Self {
+        Self { journal, dictionary: Dictionary::default(), dropped_bytes: 0, problems: Vec::new(), last: 0 }
+    }
+
+    fn read(journal: Journal, unfinished: Option<u64>, head: &mut Head) -> Result<Self, OpenError> {
+        let ids = journal.list()?;
+        let newest = ids.last().copied();
+        let mut volume = Self::new(journal);
+        for id in ids {
+            volume.read_segment(id, newest == Some(id), unfinished, head)?;
+        }
+        Ok(volume)
+    }
+
+    fn read_segment(
+        &mut self,
+        id: SegmentId,
+        is_newest: bool,
+        unfinished: Option<u64>,
+        head: &mut Head,
+    ) -> Result<(), OpenError> {
+        let bytes = self.journal.read(id)?;
+        let scan = scan(&self.journal, id, &bytes)?;
+        let mut facts = SegmentFacts { bytes: bytes.len() as u64, newest: None, has_records: !scan.frames.is_empty() };
+        let mut reader = SegmentReader::new(self.journal.signal(), id);
+        let mut end = scan.end;
+        let mut damage = match scan.after {
+            After::Nothing => None,
+            // A segment that is not the newest was whole when the next one began.
+            After::Torn if is_newest => None,
+            After::Torn => Some((scan.end, "the segment is not whole")),
+            After::Damage(reason) => Some((scan.end, reason)),
+        };
+        for frame in &scan.frames {
+            match frame.record() {
+                Ok((record, _)) if is_newest && Some(record.sequence) == unfinished => {
+                    end = frame.offset;
+                    break;
+                }
+                Ok((record, content)) => {
+                    self.last = record.sequence;
+                    if let Err(DecodeError(reason)) = reader.read(&content, head, &mut facts) {
+                        damage = Some((frame.offset, reason));
+                        break;
+                    }
+                }
+                Err(DecodeError(reason)) => {
+                    damage = Some((frame.offset, reason));
+                    break;
+                }
+            }
+        }
+        if let Some((offset, reason)) = damage {
+            let file = self.journal.path(id);
+            self.problems.push(Problem { file, offset: offset as u64, reason: reason.to_owned() });
+            self.journal.adopt(id, facts);
+            return Ok(());
+        }
+        if is_newest {
+            self.dropped_bytes = facts.bytes.saturating_sub(end as u64);
+            facts.bytes = end as u64;
+            self.journal.adopt(id, facts);
+            self.dictionary = reader.names.into_dictionary();
+            return self.journal.resume(id, end as u64);
+        }
+        self.journal.adopt(id, facts);
+        Ok(())
+    }
+}
+
+/// Puts the records of one segment into the head.
+struct SegmentReader {
+    signal: Signal,
+    id: SegmentId,
+    names: Names,
+    /// Where the segment's label sets are in the head.
+    places: Vec<Option<u32>>,
+}
+
+impl SegmentReader {
+    fn new(signal: Signal, id: SegmentId) -> Self {
+        Self { signal, id, names: Names::default(), places: Vec::new() }
+    }
+
+    fn read(&mut self, content: &[u8], head: &mut Head, facts: &mut SegmentFacts) -> Result<(), DecodeError> {
+        match self.signal {
+            Signal::Metrics => self.read_metrics(content, head, facts),
+            Signal::Logs => self.read_logs(content, head, facts),
+            Signal::Traces => {
+                for span in traces::decode(content)? {
+                    facts.note(span.end.to_timestamp());
+                    head.traces.push(self.id, Arc::new(span));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn read_metrics(&mut self, content: &[u8], head: &mut Head, facts: &mut SegmentFacts) -> Result<(), DecodeError> {
+        let record = metrics::decode(content, &mut self.names)?;
+        for (set, sample) in record.samples {
+            facts.note(sample.at);
+            let place = self.place(set, |labels| head.metrics.series.find_or_add(labels));
+            if let Some(series) = place.and_then(|id| head.metrics.series.get_mut(id)) {
+                series.push(self.id, sample);
+            }
+        }
+        for (set, exemplar) in record.exemplars {
+            facts.note(exemplar.at);
+            let place = self.place(set, |labels| head.metrics.series.find_or_add(labels));
+            if let Some(series) = place.and_then(|id| head.metrics.series.get_mut(id)) {
+                series.push_exemplar(self.id, exemplar);
+            }
+        }
+        record.metadata.into_iter().for_each(|metadata| head.metrics.describe(metadata));
+        Ok(())
+    }
+
+    fn read_logs(&mut self, content: &[u8], head: &mut Head, facts: &mut SegmentFacts) -> Result<(), DecodeError> {
+        for (set, line) in logs::decode(content, &mut self.names)? {
+            facts.note(line.at.to_timestamp());
+            let place = self.place(set, |labels| head.logs.streams.find_or_add(labels));
+            if let Some(stream) = place.and_then(|id| head.logs.streams.get_mut(id)) {
+                stream.push(self.id, line);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a label set of this segment is in the head; looked up once.
+    fn place(&mut self, set: usize, find: impl FnOnce(&signal::Labels) -> u32) -> Option<u32> {
+        if self.places.len() <= set {
+            self.places.resize(self.names.sets.len(), None);
+        }
+        let labels = self.names.sets.get(set)?;
+        let place = self.places.get_mut(set)?;
+        Some(*place.get_or_insert_with(|| find(labels)))
+    }
+}
