@@ -41,10 +41,8 @@ pub fn snappy_block(body: &[u8], max: usize) -> Result<Vec<u8>, DecompressError>
     }
     // A block copies at most 64 bytes per 3-byte element, so a longer claim cannot be true and is not worth allocating.
     if declared > body.len().saturating_mul(64) {
-        return Err(DecompressError::Snappy(snap::Error::TooBig {
-            given: declared as u64,
-            max: body.len().saturating_mul(64) as u64,
-        }));
+        let got_len = body.len().saturating_mul(64) as u64;
+        return Err(DecompressError::Snappy(snap::Error::HeaderMismatch { expected_len: declared as u64, got_len }));
     }
     snap::raw::Decoder::new().decompress_vec(body).map_err(DecompressError::Snappy)
 }

@@ -24,7 +24,7 @@ pub struct Exposition {
 
 /// Where and why a page cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {reason}")]
+#[error("{}{reason}", place(*line, *column))]
 pub struct ParseError {
     /// From 1; 0 when the page as a whole is refused.
     pub line: usize,
@@ -32,6 +32,10 @@ pub struct ParseError {
     pub column: usize,
     /// What is wrong there.
     pub reason: String,
+}
+
+fn place(line: usize, column: usize) -> String {
+    if line == 0 { String::new() } else { format!("line {line}, column {column}: ") }
 }
 
 /// The two formats.
@@ -155,16 +159,16 @@ impl Reader<'_> {
 
     fn comment(&mut self, cursor: &mut Cursor<'_>) -> Result<(), String> {
         cursor.bump();
+        let is_spaced = matches!(cursor.peek(), Some(b' ' | b'\t'));
         cursor.blanks();
-        let start = cursor.clone();
         let word = cursor.word();
-        if self.format == Format::OpenMetrics && word == "EOF" && cursor.rest().is_empty() {
+        let rest = cursor.rest();
+        if self.format == Format::OpenMetrics && word == "EOF" && rest.is_empty() {
             self.ended = true;
             return Ok(());
         }
         let is_known = matches!(word, "HELP" | "TYPE") || word == "UNIT" && self.format == Format::OpenMetrics;
-        if !is_known {
-            *cursor = start;
+        if !is_spaced || !is_known || rest.is_empty() {
             return Ok(());
         }
         cursor.blanks();

@@ -64,7 +64,8 @@ impl Intake {
         batch.streams.retain_mut(|stream| gate.stream(stream, &mut refusals));
         batch.spans.retain(|span| keep(gate.span(span), 1, &mut refusals));
         batch.metadata.retain(|family| {
-            let checked = gate.text("metric family name", &family.name, gate.limits.max_label_value_bytes);
+            let limit = ("max_label_value_bytes", gate.limits.max_label_value_bytes);
+            let checked = text("metric family name", &family.name, limit);
             keep(checked, 1, &mut refusals)
         });
         let rejected = refusals.into_rejections();
@@ -81,6 +82,19 @@ fn keep(verdict: Verdict, items: usize, refusals: &mut Refusals) -> bool {
             false
         }
     }
+}
+
+/// A name is never empty and not longer than the limit, which comes with its key.
+fn text(what: &str, name: &str, (key, limit): (&str, usize)) -> Verdict {
+    if name.is_empty() {
+        return Err(("empty_name", format!("{what} is empty")));
+    }
+    let found = name.len();
+    if found <= limit {
+        return Ok(());
+    }
+    let example = format!("{what} `{}` has {found} bytes, more than the limit of {limit} ({key})", excerpt(name));
+    Err(("name_too_long", example))
 }
 
 /// The limits with `now` worked in.
@@ -141,9 +155,9 @@ impl Gate {
         for found in counts {
             self.attributes("span", found, shown)?;
         }
-        let limit = self.limits.max_label_name_bytes;
+        let limit = ("max_label_name_bytes", self.limits.max_label_name_bytes);
         let mut names = span.attributes.iter().chain(span.resource.iter());
-        names.try_for_each(|(name, _): &(String, AttributeValue)| self.text("attribute name", name, limit))
+        names.try_for_each(|(name, _): &(String, AttributeValue)| text("attribute name", name, limit))
     }
 
     fn series_labels(&self, labels: &Labels) -> Verdict {
@@ -175,7 +189,7 @@ impl Gate {
 
     fn each_label(&self, labels: &Labels) -> Verdict {
         for (name, value) in labels.iter() {
-            self.text("label name", name, self.limits.max_label_name_bytes)?;
+            text("label name", name, ("max_label_name_bytes", self.limits.max_label_name_bytes))?;
             let (found, limit) = (value.len(), self.limits.max_label_value_bytes);
             if found > limit {
                 let example = format!(
@@ -186,20 +200,6 @@ impl Gate {
             }
         }
         Ok(())
-    }
-
-    fn text(&self, what: &str, name: &str, limit: usize) -> Verdict {
-        if name.is_empty() {
-            return Err(("empty_name", format!("{what} is empty")));
-        }
-        let found = name.len();
-        if found <= limit {
-            return Ok(());
-        }
-        let key =
-            if limit == self.limits.max_label_name_bytes { "max_label_name_bytes" } else { "max_label_value_bytes" };
-        let example = format!("{what} `{}` has {found} bytes, more than the limit of {limit} ({key})", excerpt(name));
-        Err(("name_too_long", example))
     }
 
     fn attributes(&self, what: &str, found: usize, shown: impl FnOnce() -> String) -> Verdict {

@@ -118,7 +118,32 @@ pub fn decode_json<T: Export>(body: &[u8], limits: &Limits) -> Result<T, OtlpErr
     if objects > limits.max_items.saturating_mul(4) {
         return Err(OtlpError::TooMany { limit: limits.max_items });
     }
-    serde_json::from_slice(body).map_err(OtlpError::Json)
+    let has = |key: &str| memchr::memmem::find(body, key.as_bytes()).is_some();
+    if !has("\"arrayValue\"") && !has("\"kvlistValue\"") {
+        return serde_json::from_slice(body).map_err(OtlpError::Json);
+    }
+    let mut value = serde_json::from_slice(body).map_err(OtlpError::Json)?;
+    fill_empty_lists(&mut value);
+    serde_json::from_value(value).map_err(OtlpError::Json)
+}
+
+/// Senders leave out the `values` of an empty list or map, and the message types insist on them.
+fn fill_empty_lists(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(object) => {
+            for (name, value) in object {
+                if let (serde_json::Value::Object(list), "arrayValue" | "kvlistValue") = (&mut *value, name.as_str()) {
+                    list.entry("values").or_insert_with(|| serde_json::Value::Array(Vec::new()));
+                }
+                fill_empty_lists(value);
+            }
+        }
+        serde_json::Value::Array(values) => values.iter_mut().for_each(fill_empty_lists),
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
+    }
 }
 
 fn within(body: &[u8], limits: &Limits) -> Result<(), OtlpError> {

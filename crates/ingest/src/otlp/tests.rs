@@ -38,7 +38,7 @@ fn span(change: &str) -> String {
 fn a_span_arrives_whole() {
     let json = span(
         r#"{"parentSpanId":"00f067aa0ba902b8","status":{"code":2,"message":"boom"},"unknown":1,
-            "attributes":[{"key":"n","value":{"intValue":"7"}},{"key":"l","value":{"arrayValue":{"values":[{"boolValue":true}]}}},{"key":"e"}],
+            "attributes":[{"key":"n","value":{"intValue":"7"}},{"key":"l","value":{"arrayValue":{"values":[{"boolValue":true}]}}},{"key":"e"},{"key":"none","value":{"arrayValue":{}}}],
             "events":[{"timeUnixNano":"1706189400000000005","name":"exception"}],
             "links":[{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7"},{"traceId":"","spanId":""}]}"#,
     );
@@ -55,6 +55,7 @@ fn a_span_arrives_whole() {
     assert_eq!(span.duration().as_millis(), 45);
     assert_eq!(span.attribute("n"), Some(&AttributeValue::Int(7)));
     assert_eq!(span.attribute("l"), Some(&AttributeValue::List(vec![AttributeValue::Bool(true)])));
+    assert_eq!(span.attribute("none"), Some(&AttributeValue::List(vec![])));
     assert_eq!(span.attribute("e"), Some(&AttributeValue::String(String::new())));
     assert_eq!((span.events[0].at, span.links.len()), (Nanos(1_706_189_400_000_000_005), 1));
 }

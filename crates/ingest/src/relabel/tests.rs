@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn rule(json: &str) -> Rule {
@@ -110,4 +112,32 @@ fn a_rule_that_cannot_work_is_refused() {
         assert_eq!(Rule::check(file).unwrap_err().to_string(), want, "{json}");
     }
     assert!(serde_json::from_str::<RuleFile>(r#"{"replcement":"x"}"#).is_err(), "unknown keys are errors");
+}
+
+proptest! {
+    #[test]
+    fn any_rule_is_refused_or_works(
+        regex in "[a-z().*$|\\\\\\[\\]0-9+]{0,10}",
+        replacement in "[$a-z{}0-9]{0,8}",
+        target in "[$a-z{}0-9]{0,6}",
+        value in "\\PC{0,8}",
+        action in proptest::sample::select(vec![
+            Action::Replace, Action::Keep, Action::Drop, Action::HashMod, Action::LabelMap, Action::Lowercase, Action::Uppercase,
+        ]),
+    ) {
+        let file = RuleFile {
+            source_labels: vec!["a".to_owned()],
+            regex: Some(regex),
+            replacement: Some(replacement),
+            target_label: Some(target),
+            modulus: Some(7),
+            action,
+            ..RuleFile::default()
+        };
+        if let Ok(rule) = Rule::check(file) {
+            let labels = Labels::from_pairs([("a", value.as_str()), ("b", "1")]);
+            let once = relabel(&labels, std::slice::from_ref(&rule));
+            prop_assert_eq!(&relabel(&labels, &[rule]), &once);
+        }
+    }
 }

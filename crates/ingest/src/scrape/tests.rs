@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use signal::{Timestamp, WriteBatch, is_stale};
+use proptest::prelude::*;
+use signal::{Labels, Timestamp, WriteBatch, is_stale};
 
 use super::*;
 use crate::Limits;
@@ -160,7 +161,7 @@ fn addresses_become_targets() {
 fn offsets_are_stable_and_spread() {
     let config = config(r#"{"job_name":"j","scrape_interval":"10s"}"#);
     let targets = (0..100).map(|at| format!("host-{at}:80")).collect();
-    let resolved = resolve(&config, &[TargetGroup { targets, labels: signal::Labels::empty() }]);
+    let resolved = resolve(&config, &[TargetGroup { targets, labels: Labels::empty() }]);
     let offsets: Vec<_> = resolved.active.iter().map(Target::offset_in_interval).collect();
     assert!(offsets.iter().all(|offset| *offset < Duration::from_secs(10)));
     for second in 0..10 {
@@ -199,5 +200,47 @@ fn bad_settings_are_named() {
     assert!(serde_json::from_str::<ScrapeFile>(r#"{"job_name":"j","scrape_intervall":"1s"}"#).is_err());
     for bad in [r#"{"targets":[]}"#, r#"[{"target":[]}]"#, "[", "x"] {
         assert!(parse_file_sd(bad.as_bytes()).is_err(), "{bad}");
+    }
+}
+
+proptest! {
+    /// Whatever a target shows from scrape to scrape, each of its series that has begun ends exactly once.
+    #[test]
+    fn every_series_that_begins_ends_once(pages in proptest::collection::vec(proptest::option::of(0_u8..16), 1..12)) {
+        let mut state = state("");
+        let mut alive = std::collections::HashSet::new();
+        let mut follow = |batch: &WriteBatch| {
+            for series in &batch.series {
+                let name = series.labels.get_or_empty(Labels::NAME).to_owned();
+                if is_stale(series.samples[0].value) {
+                    assert!(alive.remove(&name), "{name} ended without having begun");
+                } else {
+                    alive.insert(name);
+                }
+            }
+            alive.len()
+        };
+        for (at, page) in pages.iter().enumerate() {
+            // Each bit of the number is a series.
+            let body: Option<String> = page.map(|bits| {
+                (0..4).filter(|bit| bits & (1 << bit) != 0).map(|bit| format!("m{bit} 1\n")).collect()
+            });
+            let fetched = body.as_ref().map(|body| Fetched { body: body.as_bytes(), content_type: None });
+            let fetched = fetched.ok_or_else(|| "refused".to_owned());
+            let at = Timestamp(i64::try_from(at).unwrap());
+            let scraped = state.observe(fetched, at, Duration::ZERO, &Limits::default());
+            let shown = page.map_or(0, |bits| usize::try_from(bits.count_ones()).unwrap());
+            prop_assert_eq!(follow(&scraped.batch), shown + 5);
+        }
+        prop_assert_eq!(follow(&state.gone(Timestamp(99))), 0);
+    }
+
+    #[test]
+    fn any_page_is_observed(bytes in proptest::collection::vec(any::<u8>(), 0..100), content_type in "[a-z/;=. -]{0,20}") {
+        let mut state = state("");
+        let fetched = Fetched { body: &bytes, content_type: Some(&content_type) };
+        let scraped = state.observe(Ok(fetched), Timestamp(1), Duration::ZERO, &Limits::default());
+        prop_assert!(scraped.batch.series.len() >= 5);
+        let _ = parse_file_sd(&bytes);
     }
 }
