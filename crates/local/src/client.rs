@@ -102,7 +102,7 @@ impl Client {
     /// # Errors
     /// `ClientError` when the supervisor cannot be asked.
     pub fn status(&self) -> Result<Vec<DeploymentStatus>, ClientError> {
-        match self.ask(&Request::Status)? {
+        match self.ask(&Request::Status {})? {
             Response::Status(status) => Ok(status),
             other => Err(strange(&other)),
         }
@@ -113,7 +113,7 @@ impl Client {
     /// # Errors
     /// `ClientError` when the supervisor cannot be asked.
     pub fn workloads(&self) -> Result<Vec<Workload>, ClientError> {
-        match self.ask(&Request::Workloads)? {
+        match self.ask(&Request::Workloads {})? {
             Response::Workloads(workloads) => Ok(workloads),
             other => Err(strange(&other)),
         }
@@ -124,7 +124,7 @@ impl Client {
     /// # Errors
     /// `ClientError` when the supervisor cannot be asked.
     pub fn shutdown(&self, wait: Duration) -> Result<bool, ClientError> {
-        match self.ask(&Request::Shutdown)? {
+        match self.ask(&Request::Shutdown {})? {
             Response::ShuttingDown => {}
             other => return Err(strange(&other)),
         }

@@ -107,6 +107,7 @@ pub enum SuperviseError {
 ///
 /// Detaches from the terminal and from whoever started it. A request to shut down, or the owner's death, stops everything
 /// and forgets the deployments; SIGTERM stops everything and a supervisor started later on the same directory resumes.
+/// Call it from the main thread: the kernel takes the end of the calling thread for the death of the parent.
 ///
 /// # Errors
 /// `SuperviseError` when it cannot start.
@@ -222,12 +223,12 @@ impl Supervisor {
                 Response::Progress(self.state.progress(&key))
             }
             Request::Progress { key } => Response::Progress(self.state.progress(&key)),
-            Request::Status => Response::Status(self.status()),
-            Request::Workloads => {
+            Request::Status {} => Response::Status(self.status()),
+            Request::Workloads {} => {
                 let workloads = self.state.deployments.iter();
                 Response::Workloads(workloads.map(|one| one.workload(self.ready(&one.spec.target()))).collect())
             }
-            Request::Shutdown => {
+            Request::Shutdown {} => {
                 self.stop(End::Shutdown, clock::monotonic());
                 Response::ShuttingDown
             }

@@ -13,7 +13,7 @@ pub(crate) const MAX_LINE: u64 = 4 << 20;
 /// Name of the socket inside the run directory.
 pub(crate) const SOCKET: &str = "supervisor.sock";
 
-/// What the supervisor can be asked.
+/// What the supervisor can be asked. Variants without fields have braces so that unknown fields are refused there too.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
 pub(crate) enum Request {
@@ -32,11 +32,11 @@ pub(crate) enum Request {
         key: String,
     },
     /// Every deployment and its replicas.
-    Status,
+    Status {},
     /// Every deployment as diagnosis sees it, with changes.
-    Workloads,
+    Workloads {},
     /// Stop everything, then yourself.
-    Shutdown,
+    Shutdown {},
 }
 
 /// A wished state; `from` and `revision` guard it: when the world has moved, nothing is done.
