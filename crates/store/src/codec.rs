@@ -4,3 +4,6 @@ pub(crate) mod dictionary;
 pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod traces;
+
+#[cfg(test)]
+mod tests;

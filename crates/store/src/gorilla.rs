@@ -97,7 +97,7 @@ const BUCKETS: [(u64, u32, u32); 3] = [(0b10, 2, 7), (0b110, 3, 13), (0b1110, 4,
 /// Appends what `bytes` hold to `samples`; stops early when the bytes end early.
 pub(crate) fn decode(bytes: &[u8], count: u32, samples: &mut Vec<Sample>) {
     samples.reserve(count as usize);
-    let mut decoder = Decoder { bits: BitReader { bytes, at: 0 }, at: 0, delta: 0, value: 0, leading: 0, len: 64 };
+    let mut decoder = Decoder { bits: BitReader::new(bytes), at: 0, delta: 0, value: 0, leading: 0, len: 64 };
     for position in 0..count {
         let Some(sample) = decoder.next(position == 0) else { return };
         samples.push(sample);
@@ -177,25 +177,56 @@ impl BitWriter {
 }
 
 struct BitReader<'a> {
-    bytes: &'a [u8],
-    /// In bits.
-    at: usize,
+    rest: &'a [u8],
+    /// The next bits, from the top.
+    buffer: u64,
+    /// How many of them there are.
+    filled: u32,
 }
 
-impl BitReader<'_> {
+impl<'a> BitReader<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, buffer: 0, filled: 0 }
+    }
+
     fn read(&mut self, len: u32) -> Option<u64> {
-        let mut value = 0_u64;
-        let mut left = len;
-        while left > 0 {
-            let byte = u64::from(*self.bytes.get(self.at / 8)?);
-            let free = 8 - (self.at % 8) as u32;
-            let take = left.min(free);
-            let part = (byte >> (free - take)) & ((1 << take) - 1);
-            value = if take == 64 { part } else { (value << take) | part };
-            self.at += take as usize;
-            left -= take;
+        // A refilled buffer holds at least 57 bits.
+        if len > 56 {
+            let high = self.read(len - 32)?;
+            return self.read(32).map(|low| (high << 32) | low);
         }
+        if len == 0 {
+            return Some(0);
+        }
+        if self.filled < len {
+            self.refill();
+            if self.filled < len {
+                return None;
+            }
+        }
+        let value = self.buffer >> (64 - len);
+        self.buffer <<= len;
+        self.filled -= len;
         Some(value)
+    }
+
+    fn refill(&mut self) {
+        if let Some((word, _)) = self.rest.split_first_chunk::<8>() {
+            let taken = (64 - self.filled) / 8;
+            // Bits beyond the taken bytes are masked off, so that the next refill finds zeros there.
+            let mask = u64::MAX.checked_shl(64 - self.filled - taken * 8).unwrap_or(0);
+            self.buffer |= (u64::from_be_bytes(*word) >> self.filled) & mask;
+            self.filled += taken * 8;
+            self.rest = self.rest.get(taken as usize..).unwrap_or_default();
+            return;
+        }
+        while self.filled <= 56
+            && let Some((byte, rest)) = self.rest.split_first()
+        {
+            self.buffer |= u64::from(*byte) << (56 - self.filled);
+            self.filled += 8;
+            self.rest = rest;
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use signal::Timestamp;
 
@@ -13,6 +14,9 @@ use crate::head::SegmentId;
 use crate::segment::{self, Signal};
 use crate::store::{Fsync, StoreSettings};
 
+/// Into how many segments the retention time is divided at least.
+const SPANS: u32 = 8;
+
 /// The files of one signal.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -21,6 +25,8 @@ pub(crate) struct Journal {
     disk: Arc<dyn Disk>,
     fsync: Fsync,
     segment_bytes: u64,
+    /// Time a segment covers before a new one begins, so that little traffic is forgotten in time too.
+    segment_span: Duration,
     segments: BTreeMap<SegmentId, SegmentFacts>,
     active: Option<Active>,
 }
@@ -31,13 +37,17 @@ pub(crate) struct SegmentFacts {
     pub(crate) bytes: u64,
     /// The newest instant inside; `None` when nothing in it has a time.
     pub(crate) newest: Option<Timestamp>,
+    /// The newest instant of the first record: about when the segment began.
+    pub(crate) began: Option<Timestamp>,
     /// Whether there is any record.
     pub(crate) has_records: bool,
 }
 
 impl SegmentFacts {
-    pub(crate) fn note(&mut self, at: Timestamp) {
-        self.newest = Some(self.newest.map_or(at, |newest| newest.max(at)));
+    /// Takes in the newest instant of the next record.
+    pub(crate) fn note(&mut self, newest: Option<Timestamp>) {
+        self.newest = self.newest.max(newest);
+        self.began = self.began.or(newest);
     }
 }
 
@@ -59,7 +69,8 @@ impl Journal {
     pub(crate) fn new(signal: Signal, dir: &Path, settings: &StoreSettings, disk: &Arc<dyn Disk>) -> Self {
         let (dir, disk) = (dir.join(signal.dir()), Arc::clone(disk));
         let (fsync, segment_bytes) = (settings.fsync, settings.segment_bytes);
-        Self { signal, dir, disk, fsync, segment_bytes, segments: BTreeMap::new(), active: None }
+        let segment_span = settings.retention / SPANS;
+        Self { signal, dir, disk, fsync, segment_bytes, segment_span, segments: BTreeMap::new(), active: None }
     }
 
     /// Makes the signal's directory when it is not there.
@@ -111,12 +122,14 @@ impl Journal {
         Ok(())
     }
 
-    /// Makes sure that there is a segment with room; answers it and whether it is empty.
-    pub(crate) fn make_room(&mut self) -> Result<(SegmentId, bool), AppendError> {
-        if let Some(active) = &self.active
-            && active.len < self.segment_bytes.max(1)
-        {
-            return Ok((active.id, active.len == 0));
+    /// Makes sure that there is a segment with room for data up to `newest`; answers it and whether it is empty.
+    pub(crate) fn make_room(&mut self, newest: Option<Timestamp>) -> Result<(SegmentId, bool), AppendError> {
+        if let Some(active) = &self.active {
+            let began = self.segments.get(&active.id).and_then(|facts| facts.began);
+            let is_long = began.zip(newest).is_some_and(|(began, newest)| newest.since(began) > self.segment_span);
+            if active.len == 0 || (active.len < self.segment_bytes && !is_long) {
+                return Ok((active.id, active.len == 0));
+            }
         }
         let id = SegmentId(self.segments.last_key_value().map_or(0, |(id, _)| id.0) + 1);
         let path = self.path(id);
@@ -171,7 +184,7 @@ impl Journal {
         let facts = self.segments.entry(active.id).or_default();
         facts.bytes = active.len;
         facts.has_records = true;
-        newest.into_iter().for_each(|at| facts.note(at));
+        facts.note(newest);
     }
 
     /// Takes back what was written since the last commit.

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use signal::Timestamp;
+
 use crate::codec::dictionary::{Dictionary, Names};
 use crate::codec::{logs, metrics, traces};
 use crate::disk::Disk;
@@ -106,7 +108,8 @@ impl Volume {
     ) -> Result<(), OpenError> {
         let bytes = self.journal.read(id)?;
         let scan = scan(&self.journal, id, &bytes)?;
-        let mut facts = SegmentFacts { bytes: bytes.len() as u64, newest: None, has_records: !scan.frames.is_empty() };
+        let mut facts =
+            SegmentFacts { bytes: bytes.len() as u64, has_records: !scan.frames.is_empty(), ..SegmentFacts::default() };
         let mut reader = SegmentReader::new(self.journal.signal(), id);
         let mut end = scan.end;
         let mut damage = match scan.after {
@@ -124,9 +127,12 @@ impl Volume {
                 }
                 Ok((record, content)) => {
                     self.last = record.sequence;
-                    if let Err(DecodeError(reason)) = reader.read(&content, head, &mut facts) {
-                        damage = Some((frame.offset, reason));
-                        break;
+                    match reader.read(&content, head) {
+                        Ok(newest) => facts.note(newest),
+                        Err(DecodeError(reason)) => {
+                            damage = Some((frame.offset, reason));
+                            break;
+                        }
                     }
                 }
                 Err(DecodeError(reason)) => {
@@ -167,49 +173,51 @@ impl SegmentReader {
         Self { signal, id, names: Names::default(), places: Vec::new() }
     }
 
-    fn read(&mut self, content: &[u8], head: &mut Head, facts: &mut SegmentFacts) -> Result<(), DecodeError> {
+    /// Puts one record into the head, all of it or nothing; answers its newest instant.
+    fn read(&mut self, content: &[u8], head: &mut Head) -> Result<Option<Timestamp>, DecodeError> {
         match self.signal {
-            Signal::Metrics => self.read_metrics(content, head, facts),
-            Signal::Logs => self.read_logs(content, head, facts),
+            Signal::Metrics => self.read_metrics(content, head),
+            Signal::Logs => self.read_logs(content, head),
             Signal::Traces => {
-                for span in traces::decode(content)? {
-                    facts.note(span.end.to_timestamp());
-                    head.traces.push(self.id, Arc::new(span));
-                }
-                Ok(())
+                let spans = traces::decode(content)?;
+                let newest = spans.iter().map(|span| span.end.to_timestamp()).max();
+                spans.into_iter().for_each(|span| head.traces.push(self.id, Arc::new(span)));
+                Ok(newest)
             }
         }
     }
 
-    fn read_metrics(&mut self, content: &[u8], head: &mut Head, facts: &mut SegmentFacts) -> Result<(), DecodeError> {
+    fn read_metrics(&mut self, content: &[u8], head: &mut Head) -> Result<Option<Timestamp>, DecodeError> {
         let record = metrics::decode(content, &mut self.names)?;
+        let mut newest = None;
         for (set, sample) in record.samples {
-            facts.note(sample.at);
+            newest = newest.max(Some(sample.at));
             let place = self.place(set, |labels| head.metrics.series.find_or_add(labels));
             if let Some(series) = place.and_then(|id| head.metrics.series.get_mut(id)) {
                 series.push(self.id, sample);
             }
         }
         for (set, exemplar) in record.exemplars {
-            facts.note(exemplar.at);
+            newest = newest.max(Some(exemplar.at));
             let place = self.place(set, |labels| head.metrics.series.find_or_add(labels));
             if let Some(series) = place.and_then(|id| head.metrics.series.get_mut(id)) {
                 series.push_exemplar(self.id, exemplar);
             }
         }
         record.metadata.into_iter().for_each(|metadata| head.metrics.describe(metadata));
-        Ok(())
+        Ok(newest)
     }
 
-    fn read_logs(&mut self, content: &[u8], head: &mut Head, facts: &mut SegmentFacts) -> Result<(), DecodeError> {
+    fn read_logs(&mut self, content: &[u8], head: &mut Head) -> Result<Option<Timestamp>, DecodeError> {
+        let mut newest = None;
         for (set, line) in logs::decode(content, &mut self.names)? {
-            facts.note(line.at.to_timestamp());
+            newest = newest.max(Some(line.at.to_timestamp()));
             let place = self.place(set, |labels| head.logs.streams.find_or_add(labels));
             if let Some(stream) = place.and_then(|id| head.logs.streams.get_mut(id)) {
                 stream.push(self.id, line);
             }
         }
-        Ok(())
+        Ok(newest)
     }
 
     /// Where a label set of this segment is in the head; looked up once.

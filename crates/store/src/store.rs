@@ -21,9 +21,9 @@ use crate::writer::{Addition, Writer};
 /// How a store behaves.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
-    /// How long data is kept, by its own time. Default 15 days.
+    /// How long data is kept, by its own time; dropped at most an eighth of it later. Default 15 days.
     pub retention: Duration,
-    /// Most bytes on disk per signal. Default 1 GiB.
+    /// Most bytes on disk per signal; memory takes about as much. Default 1 GiB.
     pub max_bytes: u64,
     /// What an acknowledged write survives. Default [`Fsync::Always`].
     pub fsync: Fsync,

@@ -102,7 +102,7 @@ impl Writer {
             if !addition.touches(signal) {
                 continue;
             }
-            let (id, is_new) = volume.journal.make_room()?;
+            let (id, is_new) = volume.journal.make_room(addition.newest(signal))?;
             if is_new {
                 volume.dictionary = Default::default();
             }

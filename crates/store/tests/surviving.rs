@@ -321,6 +321,31 @@ fn retention_drops_the_same_on_disk_and_in_memory() {
 }
 
 #[test]
+fn little_traffic_is_forgotten_in_time_too() {
+    let day = 24 * 3_600_000;
+    let disk = MemoryDisk::new();
+    let settings = StoreSettings { retention: Duration::from_secs(8 * 24 * 3600), ..settings() };
+    let mut store = open_with(&disk, settings.clone());
+    for hour in 0..40 * 24 {
+        let at = hour * 3_600_000;
+        store.append(&[series(&[("__name__", "m")], &[(at, 1.0)])]).unwrap();
+        store.retain(Timestamp(at)).unwrap();
+        if hour % 100 == 0 {
+            drop(store);
+            store = open_with(&disk, settings.clone());
+        }
+        let oldest = store.status().metrics.oldest.unwrap();
+        assert!(at - oldest.0 <= 9 * day + 2 * 3_600_000, "at hour {hour}");
+    }
+    assert!(store.status().metrics.segments < 14);
+    // Samples of long ago do not begin a segment each.
+    for at in 0..100 {
+        store.append(&[series(&[("__name__", "old")], &[(at, 1.0)])]).unwrap();
+    }
+    assert!(store.status().metrics.segments < 14);
+}
+
+#[test]
 fn retention_that_fails_halfway_tells_the_truth() {
     let disk = MemoryDisk::new();
     let settings = StoreSettings { max_bytes: 0, ..small_segments() };

@@ -12,7 +12,14 @@ pub struct OsDisk;
 
 impl Disk for OsDisk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)
+        let missing: Vec<_> = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+        fs::create_dir_all(dir)?;
+        // A new directory survives a loss of power only when the one above it was synced.
+        for parent in missing.iter().filter_map(|dir| dir.parent()) {
+            let here = Path::new(".");
+            self.sync_dir(if parent.as_os_str().is_empty() { here } else { parent })?;
+        }
+        Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
