@@ -166,3 +166,23 @@ pub enum ChangeKind {
     /// A replica died.
     Crash,
 }
+
+impl Evidence {
+    /// Every workload in the answers.
+    pub fn workloads(&self) -> impl Iterator<Item = &Workload> {
+        let lists = self.items.iter().filter_map(|item| match &item.answer {
+            Answer::Workloads(workloads) => Some(workloads),
+            Answer::Series(_) | Answer::Templates(_) | Answer::Operations(_) | Answer::Unavailable(_) => None,
+        });
+        lists.flatten()
+    }
+
+    /// The series that answered the metric question called `name`; `None` when it was not asked or not answered.
+    #[must_use]
+    pub fn series(&self, name: &str) -> Option<&[SeriesAnswer]> {
+        self.items.iter().find_map(|item| match (&item.question, &item.answer) {
+            (Question::Metric { name: asked, .. }, Answer::Series(series)) if asked == name => Some(series.as_slice()),
+            _ => None,
+        })
+    }
+}
