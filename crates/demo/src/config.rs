@@ -1,0 +1,226 @@
+//! The configuration that the demo writes for Aegis.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The policies under which Aegis may act on the sample application.
+pub(crate) const POLICY: &str = include_str!("demo.cedar");
+
+/// Files of one run.
+#[derive(Clone, Debug)]
+pub(crate) struct Paths {
+    pub(crate) root: PathBuf,
+}
+
+impl Paths {
+    pub(crate) fn run_dir(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
+    pub(crate) fn targets(&self) -> PathBuf {
+        self.run_dir().join("targets-production-backend.json")
+    }
+
+    pub(crate) fn policy(&self) -> PathBuf {
+        self.root.join("demo.cedar")
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.root.join("users.db")
+    }
+
+    pub(crate) fn config(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{name}.yaml"))
+    }
+
+    pub(crate) fn data(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{name}.log"))
+    }
+}
+
+/// Where Aegis finds the telemetry that it judges by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Signals {
+    /// In its own store: it scrapes, and the application sends to it.
+    Own,
+    /// In another server.
+    Upstream(SocketAddr),
+}
+
+/// The whole configuration of the Aegis that watches and acts.
+pub(crate) fn main_config(listen: SocketAddr, paths: &Paths, signals: Signals) -> String {
+    let (jobs, sources) = match signals {
+        Signals::Own => (backend_job(paths), "sources: {}\n".to_owned()),
+        Signals::Upstream(address) => {
+            let url = quoted(&format!("http://{address}"));
+            let source = |name: &str| format!("  {name}: {{ url: {url} }}\n");
+            let sources = ["metrics", "logs", "traces"].map(source).concat();
+            (String::new(), format!("sources:\n{sources}"))
+        }
+    };
+    format!(
+        r"listen: {listen}
+scrape:
+  interval: 5s
+  jobs:
+{jobs}{own}detect: {{ interval: 5s, window: 30s }}
+policy:
+  files: [{policy}]
+  limits: {{ max_replicas: 10, cool_down: 60s, actions_per_hour_target: 6, actions_per_hour_total: 20 }}
+drivers:
+  local: {{ run_dir: {run_dir} }}
+{sources}",
+        own = own_job(listen),
+        policy = path(&paths.policy()),
+        run_dir = path(&paths.run_dir()),
+    )
+}
+
+/// The configuration of an Aegis that only stores telemetry, for another one to read.
+pub(crate) fn upstream_config(listen: SocketAddr, paths: &Paths) -> String {
+    format!("listen: {listen}\nscrape:\n  interval: 5s\n  jobs:\n{}", backend_job(paths))
+}
+
+fn backend_job(paths: &Paths) -> String {
+    format!("    - name: backend\n      files: [{}]\n", path(&paths.targets()))
+}
+
+fn own_job(listen: SocketAddr) -> String {
+    format!("    - name: aegis\n      targets: [{}]\n", quoted(&listen.to_string()))
+}
+
+fn path(path: &Path) -> String {
+    quoted(&path.display().to_string())
+}
+
+/// A JSON string is a YAML string, whatever is in it.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_names_files_and_limits() {
+        let paths = Paths { root: PathBuf::from("/tmp/a \"b\"") };
+        let listen = "127.0.0.1:4300".parse().unwrap();
+        insta::assert_snapshot!(main_config(listen, &paths, Signals::Own), @r#"
+        listen: 127.0.0.1:4300
+        scrape:
+          interval: 5s
+          jobs:
+            - name: backend
+              files: ["/tmp/a \"b\"/run/targets-production-backend.json"]
+            - name: aegis
+              targets: ["127.0.0.1:4300"]
+        detect: { interval: 5s, window: 30s }
+        policy:
+          files: ["/tmp/a \"b\"/demo.cedar"]
+          limits: { max_replicas: 10, cool_down: 60s, actions_per_hour_target: 6, actions_per_hour_total: 20 }
+        drivers:
+          local: { run_dir: "/tmp/a \"b\"/run" }
+        sources: {}
+        "#);
+        let upstream = Signals::Upstream("127.0.0.1:4310".parse().unwrap());
+        insta::assert_snapshot!(main_config(listen, &paths, upstream), @r#"
+        listen: 127.0.0.1:4300
+        scrape:
+          interval: 5s
+          jobs:
+            - name: aegis
+              targets: ["127.0.0.1:4300"]
+        detect: { interval: 5s, window: 30s }
+        policy:
+          files: ["/tmp/a \"b\"/demo.cedar"]
+          limits: { max_replicas: 10, cool_down: 60s, actions_per_hour_target: 6, actions_per_hour_total: 20 }
+        drivers:
+          local: { run_dir: "/tmp/a \"b\"/run" }
+        sources:
+          metrics: { url: "http://127.0.0.1:4310" }
+          logs: { url: "http://127.0.0.1:4310" }
+          traces: { url: "http://127.0.0.1:4310" }
+        "#);
+        insta::assert_snapshot!(upstream_config("127.0.0.1:4310".parse().unwrap(), &paths), @r#"
+        listen: 127.0.0.1:4310
+        scrape:
+          interval: 5s
+          jobs:
+            - name: backend
+              files: ["/tmp/a \"b\"/run/targets-production-backend.json"]
+        "#);
+    }
+
+    #[test]
+    fn the_policy_permits_what_the_scenarios_need_and_no_more() {
+        let policy = policy::Policy::load(&[("demo.cedar", POLICY)]).unwrap().in_namespace("production");
+        for (case, action, resource, context, allowed) in [
+            ("as asked by hand", "scale_up", "deployment:backend", r#"{"severity":"high","automated":true}"#, true),
+            (
+                "sure",
+                "scale_up",
+                "deployment:production/backend",
+                r#"{"severity":"high","automated":true,"confidence":80}"#,
+                true,
+            ),
+            (
+                "unsure",
+                "scale_up",
+                "deployment:backend",
+                r#"{"severity":"high","automated":true,"confidence":40}"#,
+                false,
+            ),
+            ("mild", "scale_up", "deployment:backend", r#"{"severity":"low","automated":true,"confidence":80}"#, false),
+            (
+                "elsewhere",
+                "scale_up",
+                "deployment:staging/backend",
+                r#"{"severity":"high","automated":true,"confidence":80}"#,
+                false,
+            ),
+            ("down", "scale_down", "deployment:backend", r#"{"severity":"high","automated":true}"#, false),
+            (
+                "taking back",
+                "scale_down",
+                "deployment:backend",
+                r#"{"severity":"high","automated":true,"undo":true}"#,
+                true,
+            ),
+            (
+                "bad deploy",
+                "roll_back",
+                "deployment:backend",
+                r#"{"severity":"high","automated":true,"confidence":80,"cause":"bad_deploy"}"#,
+                true,
+            ),
+            (
+                "other cause",
+                "roll_back",
+                "deployment:backend",
+                r#"{"severity":"high","automated":true,"confidence":80,"cause":"unknown"}"#,
+                false,
+            ),
+            (
+                "restart",
+                "restart",
+                "deployment:backend",
+                r#"{"severity":"critical","automated":true,"confidence":99}"#,
+                false,
+            ),
+        ] {
+            let question = policy::Question {
+                principal: None,
+                action: action.to_owned(),
+                resource: resource.to_owned(),
+                context: serde_json::from_str(context).unwrap(),
+            };
+            let evaluation = policy.evaluate(&question);
+            assert_eq!(evaluation.allowed, allowed, "{case}: {}", evaluation.reason);
+        }
+    }
+}
