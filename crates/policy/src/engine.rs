@@ -127,6 +127,12 @@ impl Policy {
         sorted(self.loaded.policies.policies().map(|policy| policy.id()))
     }
 
+    /// Whether the schema has an action of this name.
+    #[must_use]
+    pub fn knows_action(&self, name: &str) -> bool {
+        self.schema.actions().any(|action| action.id().unescaped() == name)
+    }
+
     /// Asks the policies alone: no limits, no state, nothing reserved. Whatever cannot be understood is not allowed.
     #[must_use]
     pub fn evaluate(&self, question: &Question) -> Evaluation {

@@ -177,6 +177,19 @@ fn budgets_hold_everywhere_together() {
 }
 
 #[test]
+fn other_settings_do_not_forget_what_was_spent() {
+    let (policy, mut limits) = (policy(), limits());
+    let first = scale("i/1", "backend", 3, 8, at(0));
+    assert!(matches!(policy.decide(&first, &mut limits, at(0)), Decision::Permitted(_)));
+    limits.settle(&first.id, false, at(10));
+    limits.reconfigure(LimitSettings { cool_down: Duration::from_secs(20), ..limits.settings().clone() });
+    assert_eq!(
+        told(&policy.decide(&scale("i/2", "backend", 3, 8, at(12)), &mut limits, at(12))),
+        "denied: cool-down: production/backend was scaled up 12 s ago, 20 s must pass"
+    );
+}
+
+#[test]
 fn a_pause_stops_everything_also_an_undo() {
     let (policy, mut limits) = (policy(), limits());
     let proposal = scale("i/1", "backend", 3, 8, at(0));
