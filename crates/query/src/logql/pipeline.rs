@@ -1,0 +1,284 @@
+//! Runs the stages of a query over one line after the other.
+
+mod entry;
+mod filter;
+mod ip;
+mod json;
+mod line;
+mod logfmt;
+mod pattern;
+mod template;
+
+use std::borrow::Cow;
+
+use regex::Regex;
+use signal::{Labels, LogLine, Matcher, Nanos};
+
+pub(super) use entry::{Entry, Error};
+pub(super) use filter::{Filter, TimeBound};
+
+use super::ast::{Extraction, LabelSource, Pick, Stage};
+use super::go_regex;
+use line::LineFilter;
+use pattern::Pattern;
+use template::Template;
+
+/// A pipeline ready to run; one per query and thread.
+pub(super) struct Pipeline {
+    steps: Vec<Step>,
+    now: Nanos,
+}
+
+/// A stage with everything compiled that can be.
+pub(super) enum Step {
+    Line(LineFilter),
+    Json,
+    JsonPaths(Vec<(String, Vec<json::Part>)>),
+    Logfmt { strict: bool, keep_empty: bool, wanted: Vec<Extraction> },
+    Regexp(Regex),
+    Pattern(Pattern),
+    Unpack,
+    Filter(Filter),
+    LineFormat(Template),
+    LabelFormat(Vec<(String, Source)>),
+    Drop(Vec<Pick>),
+    Keep(Vec<Pick>),
+    Decolorize(Regex),
+}
+
+pub(super) enum Source {
+    Label(String),
+    Template(Template),
+}
+
+impl Pipeline {
+    /// Compiles the stages. `now` is what the template function of that name answers.
+    ///
+    /// # Errors
+    /// The reason, for a stage that did not come through the parser and does not compile.
+    pub(super) fn new(stages: &[Stage], now: Nanos) -> Result<Self, String> {
+        let steps = stages.iter().map(compile_stage).collect::<Result<_, _>>()?;
+        Ok(Self { steps, now })
+    }
+
+    /// What is left of a line; `None` when a filter refuses it.
+    pub(super) fn run<'a>(&self, stream: &'a Labels, line: &'a LogLine) -> Option<Entry<'a>> {
+        let mut entry = Entry::new(stream, line);
+        for step in &self.steps {
+            if !step.run(&mut entry, self.now) {
+                return None;
+            }
+        }
+        Some(entry)
+    }
+
+    /// The time bounds that every line kept by this pipeline satisfies, unless its own text sets `__timestamp__`;
+    /// the flag says whether a stage before a bound might do that.
+    pub(super) fn time_bounds(&self) -> (Vec<TimeBound>, bool) {
+        let mut bounds = Vec::new();
+        let mut may_be_shadowed = false;
+        let mut shadowable = false;
+        for step in &self.steps {
+            match step {
+                Step::Filter(filter) => {
+                    let before = bounds.len();
+                    filter.collect_time_bounds(&mut bounds);
+                    may_be_shadowed |= shadowable && bounds.len() > before;
+                }
+                Step::Json | Step::Logfmt { .. } | Step::Unpack => shadowable = true,
+                // These name what they set; a bound on a name set here is not about the line's own time.
+                Step::JsonPaths(paths) if paths.iter().any(|(name, _)| is_timestamp(name)) => {
+                    return (bounds, may_be_shadowed);
+                }
+                Step::Regexp(regex) if regex.capture_names().flatten().any(is_timestamp) => {
+                    return (bounds, may_be_shadowed);
+                }
+                Step::Pattern(pattern) if pattern.names().any(is_timestamp) => return (bounds, may_be_shadowed),
+                Step::LabelFormat(formats) if formats.iter().any(|(name, _)| is_timestamp(name)) => {
+                    return (bounds, may_be_shadowed);
+                }
+                Step::Line(_)
+                | Step::JsonPaths(_)
+                | Step::Regexp(_)
+                | Step::Pattern(_)
+                | Step::LineFormat(_)
+                | Step::LabelFormat(_)
+                | Step::Drop(_)
+                | Step::Keep(_)
+                | Step::Decolorize(_) => {}
+            }
+        }
+        (bounds, may_be_shadowed)
+    }
+}
+
+/// The virtual label that holds a line's own time, for label filters only.
+pub(super) const TIMESTAMP: &str = "__timestamp__";
+
+fn is_timestamp(name: &str) -> bool {
+    name == TIMESTAMP
+}
+
+/// Compiles one stage; the parser uses this to refuse what does not compile.
+///
+/// # Errors
+/// The reason in Loki's words.
+pub(super) fn compile_stage(stage: &Stage) -> Result<Step, String> {
+    Ok(match stage {
+        Stage::Line { op, terms } => Step::Line(LineFilter::new(*op, terms)?),
+        Stage::Json(wanted) if wanted.is_empty() => Step::Json,
+        Stage::Json(wanted) => Step::JsonPaths(
+            wanted
+                .iter()
+                .map(|one| Ok((one.label.clone(), json::parse_path(&one.path)?)))
+                .collect::<Result<_, String>>()?,
+        ),
+        Stage::Logfmt { strict, keep_empty, wanted } => {
+            for one in wanted {
+                logfmt::check_key(&one.path)?;
+            }
+            Step::Logfmt { strict: *strict, keep_empty: *keep_empty, wanted: wanted.clone() }
+        }
+        Stage::Regexp(pattern) => {
+            let regex = go_regex::compile(pattern).map_err(|reason| duplicate_capture(pattern).unwrap_or(reason))?;
+            if regex.capture_names().flatten().next().is_none() {
+                return Err("at least one named capture must be supplied".to_owned());
+            }
+            Step::Regexp(regex)
+        }
+        Stage::Pattern(pattern) => Step::Pattern(Pattern::for_captures(pattern)?),
+        Stage::Unpack => Step::Unpack,
+        Stage::Filter(filter) => Step::Filter(Filter::new(filter)?),
+        Stage::LineFormat(template) => Step::LineFormat(
+            Template::new("line", template).map_err(|reason| format!("invalid line template: {reason}"))?,
+        ),
+        Stage::LabelFormat(formats) => Step::LabelFormat(label_formats(formats)?),
+        Stage::Drop(picks) => Step::Drop(picks.clone()),
+        Stage::Keep(picks) => Step::Keep(picks.clone()),
+        Stage::Decolorize => Step::Decolorize(go_regex::compile("\u{1b}\\[[0-9;]*[A-Za-z]")?),
+    })
+}
+
+/// The sentence for a name given to two captures, if that is the mistake.
+fn duplicate_capture(pattern: &str) -> Option<String> {
+    let names = Regex::new("\\(\\?P?<([A-Za-z0-9_]+)>").ok()?;
+    let mut seen: Vec<&str> = Vec::new();
+    for captures in names.captures_iter(pattern) {
+        let name = captures.get(1)?.as_str();
+        if seen.contains(&name) {
+            return Some(format!("duplicate extracted label name '{name}'"));
+        }
+        seen.push(name);
+    }
+    None
+}
+
+fn label_formats(formats: &[(String, LabelSource)]) -> Result<Vec<(String, Source)>, String> {
+    let mut compiled: Vec<(String, Source)> = Vec::new();
+    for (name, source) in formats {
+        if name == Error::LABEL {
+            return Err(format!("{} cannot be formatted", Error::LABEL));
+        }
+        if compiled.iter().any(|(earlier, _)| earlier == name) {
+            return Err(format!("multiple label name '{name}' not allowed in a single format operation"));
+        }
+        let source = match source {
+            LabelSource::Label(from) => Source::Label(from.clone()),
+            LabelSource::Template(text) => Source::Template(
+                Template::new("label", text)
+                    .map_err(|reason| format!("invalid template for label '{name}': {reason}"))?,
+            ),
+        };
+        compiled.push((name.clone(), source));
+    }
+    Ok(compiled)
+}
+
+impl Step {
+    /// Applies itself; false when the line is refused.
+    fn run(&self, entry: &mut Entry<'_>, now: Nanos) -> bool {
+        match self {
+            Self::Line(filter) => return filter.holds(&entry.line),
+            Self::Filter(filter) => return filter.holds(entry),
+            Self::Json => entry.parse(Error::Json, json::flatten),
+            Self::JsonPaths(paths) => entry.parse(Error::Json, |line, found| json::pick(line, paths, found)),
+            Self::Logfmt { strict, keep_empty, wanted } => {
+                entry.parse(Error::Logfmt, |line, found| logfmt::decode(line, *strict, *keep_empty, wanted, found));
+            }
+            Self::Regexp(regex) => entry.parse(Error::Json, |line, found| {
+                if let Some(captures) = regex.captures(line) {
+                    for name in regex.capture_names().flatten() {
+                        if let Some(value) = captures.name(name) {
+                            found.push((Cow::Owned(name.to_owned()), Cow::Borrowed(value.as_str())));
+                        }
+                    }
+                }
+                Ok(())
+            }),
+            Self::Pattern(pattern) => entry.parse(Error::Json, |line, found| {
+                pattern.capture(line, found);
+                Ok(())
+            }),
+            Self::Unpack => {
+                let mut packed = None;
+                entry.parse(Error::Json, |line, found| {
+                    packed = json::unpack(line, found)?;
+                    Ok(())
+                });
+                if let Some(line) = packed {
+                    entry.line = Cow::Owned(line);
+                }
+            }
+            Self::LineFormat(template) => match template.render(entry, now) {
+                Ok(text) => entry.line = Cow::Owned(text),
+                Err(reason) => entry.fail(Error::Template, reason),
+            },
+            Self::LabelFormat(formats) => Self::format_labels(formats, entry, now),
+            Self::Drop(picks) => {
+                for pick in picks {
+                    match pick {
+                        Pick::Name(name) => entry.remove(name),
+                        Pick::Match(matcher) if picked(matcher, entry) => entry.remove(&matcher.name),
+                        Pick::Match(_) => {}
+                    }
+                }
+            }
+            Self::Keep(picks) => {
+                for name in entry.names() {
+                    let kept = picks.iter().any(|pick| match pick {
+                        Pick::Name(wanted) => *wanted == name,
+                        Pick::Match(matcher) => matcher.name == name && picked(matcher, entry),
+                    });
+                    if !kept {
+                        entry.remove(&name);
+                    }
+                }
+            }
+            Self::Decolorize(escape) => {
+                if entry.line.contains('\u{1b}') {
+                    entry.line = Cow::Owned(escape.replace_all(&entry.line, "").into_owned());
+                }
+            }
+        }
+        true
+    }
+
+    fn format_labels(formats: &[(String, Source)], entry: &mut Entry<'_>, now: Nanos) {
+        for (name, source) in formats {
+            match source {
+                Source::Label(from) => entry.rename(from, name),
+                Source::Template(template) => match template.render(entry, now) {
+                    Ok(text) => entry.format(name, text),
+                    Err(reason) => entry.fail(Error::Template, reason),
+                },
+            }
+        }
+    }
+}
+
+fn picked(matcher: &Matcher, entry: &Entry<'_>) -> bool {
+    matcher.matches(entry.get(&matcher.name).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! A line on its way through a pipeline.
+
+use std::borrow::Cow;
+
+use signal::{Label, Labels, LogLine, Nanos};
+
+/// What a parser found in a line, in order: names and values.
+pub(super) type Found<'x> = Vec<(Cow<'x, str>, Cow<'x, str>)>;
+
+/// What went wrong with a line; the line is kept and says so in `__error__`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Error {
+    Json,
+    Logfmt,
+    LabelFilter,
+    Template,
+    SampleExtraction,
+}
+
+impl Error {
+    pub(crate) const LABEL: &'static str = "__error__";
+    pub(crate) const DETAILS: &'static str = "__error_details__";
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "JSONParserErr",
+            Self::Logfmt => "LogfmtParserErr",
+            Self::LabelFilter => "LabelFilterErr",
+            Self::Template => "TemplateFormatErr",
+            Self::SampleExtraction => "SampleExtractionErr",
+        }
+    }
+}
+
+/// Where a label comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Origin {
+    Stream,
+    Structured,
+    Parsed,
+}
+
+/// A label that differs from what was stored; without value when removed.
+struct Change<'a> {
+    name: Cow<'a, str>,
+    value: Option<Cow<'a, str>>,
+    origin: Origin,
+}
+
+/// A line, its labels, and what stages made of them.
+pub(crate) struct Entry<'a> {
+    /// When, unchangeable.
+    pub(crate) at: Nanos,
+    /// The text so far.
+    pub(crate) line: Cow<'a, str>,
+    stream: &'a Labels,
+    structured: &'a Labels,
+    changes: Vec<Change<'a>>,
+    error: Option<Error>,
+    details: String,
+}
+
+/// The labels of a line, apart and together.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Sorted {
+    pub(crate) all: Labels,
+    pub(crate) stream: Labels,
+    pub(crate) structured: Labels,
+    pub(crate) parsed: Labels,
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn new(stream: &'a Labels, line: &'a LogLine) -> Self {
+        Self {
+            at: line.at,
+            line: Cow::Borrowed(&line.line),
+            stream,
+            structured: &line.metadata,
+            changes: Vec::new(),
+            error: None,
+            details: String::new(),
+        }
+    }
+
+    /// The value of a label, also of `__error__`.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        match name {
+            Error::LABEL if self.error.is_some() => return self.error.map(Error::as_str),
+            Error::DETAILS if self.error.is_some() => return Some(&self.details),
+            _ => {}
+        }
+        match self.changes.iter().find(|change| change.name == name) {
+            Some(change) => change.value.as_deref(),
+            None => self.structured.get(name).or_else(|| self.stream.get(name)),
+        }
+    }
+
+    fn origin(&self, name: &str) -> Option<Origin> {
+        match self.changes.iter().find(|change| change.name == name) {
+            Some(change) => change.value.is_some().then_some(change.origin),
+            None if self.structured.get(name).is_some() => Some(Origin::Structured),
+            None => self.stream.get(name).map(|_| Origin::Stream),
+        }
+    }
+
+    fn set(&mut self, name: Cow<'a, str>, value: Option<Cow<'a, str>>, origin: Origin) {
+        match self.changes.iter_mut().find(|change| change.name == name) {
+            Some(change) => {
+                change.value = value;
+                change.origin = origin;
+            }
+            None => self.changes.push(Change { name, value, origin }),
+        }
+    }
+
+    /// A parser's finding: a name that is taken by a stored label gets `_extracted` appended.
+    fn set_parsed(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
+        let taken = self.stream.get(&name).is_some() || self.structured.get(&name).is_some();
+        let name = if taken { Cow::Owned(format!("{name}_extracted")) } else { name };
+        self.set(name, Some(value), Origin::Parsed);
+    }
+
+    /// Sets a label to a rendered template.
+    pub(super) fn format(&mut self, name: &str, value: String) {
+        self.set(Cow::Owned(name.to_owned()), Some(Cow::Owned(value)), Origin::Parsed);
+    }
+
+    /// Moves a label; nothing happens when there is none.
+    pub(super) fn rename(&mut self, from: &str, to: &str) {
+        let (Some(value), Some(origin)) = (self.get(from), self.origin(from)) else { return };
+        let value = value.to_owned();
+        self.set(Cow::Owned(to.to_owned()), Some(Cow::Owned(value)), origin);
+        self.remove(from);
+    }
+
+    /// Removes a label, or forgets an error.
+    pub(crate) fn remove(&mut self, name: &str) {
+        match name {
+            Error::LABEL => self.error = None,
+            Error::DETAILS => self.details.clear(),
+            _ => {
+                if self.get(name).is_some() {
+                    self.set(Cow::Owned(name.to_owned()), None, Origin::Parsed);
+                }
+            }
+        }
+    }
+
+    /// Notes that something went wrong; the last failure counts.
+    pub(crate) fn fail(&mut self, error: Error, details: String) {
+        self.error = Some(error);
+        self.details = details;
+    }
+
+    /// Whether something went wrong.
+    pub(crate) fn failed(&self) -> Option<Error> {
+        self.error
+    }
+
+    /// Runs a parser over the line and takes over what it finds, also before an error.
+    pub(super) fn parse(
+        &mut self,
+        error: Error,
+        parse: impl for<'x> FnOnce(&'x str, &mut Found<'x>) -> Result<(), String>,
+    ) {
+        let parsed = match std::mem::take(&mut self.line) {
+            Cow::Borrowed(line) => {
+                let mut found = Vec::new();
+                let parsed = parse(line, &mut found);
+                self.line = Cow::Borrowed(line);
+                for (name, value) in found {
+                    self.set_parsed(name, value);
+                }
+                parsed
+            }
+            Cow::Owned(line) => {
+                let mut found = Vec::new();
+                let parsed = parse(&line, &mut found);
+                for (name, value) in found {
+                    self.set_parsed(Cow::Owned(name.into_owned()), Cow::Owned(value.into_owned()));
+                }
+                self.line = Cow::Owned(line);
+                parsed
+            }
+        };
+        if let Err(details) = parsed {
+            self.fail(error, details);
+        }
+    }
+
+    /// Names of all labels, without those of errors.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.pairs().map(|(name, _, _)| name.to_owned()).collect()
+    }
+
+    /// All labels with their origin, without those of errors, in no particular order.
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str, Origin)> {
+        let unchanged = |name: &str| !self.changes.iter().any(|change| change.name == name);
+        let stored = self
+            .stream
+            .iter()
+            .filter(move |(name, _)| unchanged(name) && self.structured.get(name).is_none())
+            .map(|(name, value)| (name, value, Origin::Stream));
+        let unchanged = |name: &str| !self.changes.iter().any(|change| change.name == name);
+        let structured = self
+            .structured
+            .iter()
+            .filter(move |(name, _)| unchanged(name))
+            .map(|(name, value)| (name, value, Origin::Structured));
+        let changed =
+            self.changes.iter().filter_map(|change| Some((&*change.name, change.value.as_deref()?, change.origin)));
+        stored.chain(structured).chain(changed)
+    }
+
+    /// Calls `with` for each label a template can see.
+    pub(super) fn for_each(&self, mut with: impl FnMut(&str, &str)) {
+        for (name, value, _) in self.pairs() {
+            with(name, value);
+        }
+        if let Some(error) = self.error {
+            with(Error::LABEL, error.as_str());
+            with(Error::DETAILS, &self.details);
+        }
+    }
+
+    /// The finished labels, those of an error among the parsed ones.
+    pub(crate) fn sorted(&self) -> Sorted {
+        if self.changes.is_empty() && self.error.is_none() && self.structured.is_empty() {
+            return Sorted {
+                all: self.stream.clone(),
+                stream: self.stream.clone(),
+                structured: Labels::empty(),
+                parsed: Labels::empty(),
+            };
+        }
+        let of = |wanted: Origin| {
+            let found = self.pairs().filter(|(_, _, origin)| *origin == wanted);
+            let error = self.error.filter(|_| wanted == Origin::Parsed);
+            let error =
+                error.into_iter().flat_map(|error| [(Error::LABEL, error.as_str()), (Error::DETAILS, &*self.details)]);
+            Labels::from_pairs(found.map(|(name, value, _)| (name, value)).chain(error))
+        };
+        let (stream, structured, parsed) = (of(Origin::Stream), of(Origin::Structured), of(Origin::Parsed));
+        let all: Labels = [&stream, &structured, &parsed]
+            .into_iter()
+            .flat_map(|labels| labels.as_slice().iter().cloned())
+            .collect::<Vec<Label>>()
+            .into_iter()
+            .collect();
+        Sorted { all, stream, structured, parsed }
+    }
+
+    /// All labels together.
+    pub(crate) fn labels(&self) -> Labels {
+        if self.changes.is_empty() && self.error.is_none() && self.structured.is_empty() {
+            return self.stream.clone();
+        }
+        let mut pairs: Vec<(&str, &str)> = Vec::new();
+        pairs.extend(self.pairs().map(|(name, value, _)| (name, value)));
+        if let Some(error) = self.error {
+            pairs.push((Error::LABEL, error.as_str()));
+            pairs.push((Error::DETAILS, &self.details));
+        }
+        Labels::from_pairs(pairs)
+    }
+}

@@ -1,0 +1,434 @@
+//! The functions Loki adds to Go templates.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gotmpl::{TemplateError, Value};
+use signal::Nanos;
+
+use super::{Current, MAX_OUTPUT, time};
+use crate::logql::go_regex;
+use crate::logql::units::{parse_bytes, parse_duration};
+
+pub(super) type Function = Box<dyn Fn(&[Value]) -> Result<Value, TemplateError> + Send + Sync>;
+
+/// Every function by name; those about the line at hand read it from `current`.
+pub(super) fn all(current: &Arc<Mutex<Current>>) -> Vec<(&'static str, Function)> {
+    let mut functions: Vec<(&'static str, Function)> = Vec::new();
+    for (name, read) in [
+        ("__line__", (|current: &Current| text(&current.line)) as fn(&Current) -> Value),
+        ("__timestamp__", |current| text(&time::show(current.at))),
+        ("now", |current| text(&time::show(current.now))),
+    ] {
+        let current = current.clone();
+        functions.push((name, Box::new(move |_| Ok(read(&current.lock().unwrap_or_else(PoisonError::into_inner))))));
+    }
+    for (name, arity, function) in TEXTS {
+        functions.push((
+            name,
+            Box::new(move |given| {
+                with_arity(name, *arity, given, |given| {
+                    let given: Vec<String> = given.iter().map(show).collect();
+                    let given: Vec<&str> = given.iter().map(String::as_str).collect();
+                    function(&given).map_err(|reason| failed(name, &reason))
+                })
+            }),
+        ));
+    }
+    for (name, function) in NUMBERS {
+        functions.push((
+            name,
+            Box::new(move |given| {
+                let numbers = given.iter().map(|value| float(name, value)).collect::<Result<Vec<_>, _>>()?;
+                let (first, rest) = numbers.split_first().ok_or_else(|| failed(name, "needs an argument"))?;
+                if rest.is_empty() {
+                    return Ok(Value::Float(if ROUNDING.contains(name) { function(*first, 0.0) } else { *first }));
+                }
+                Ok(Value::Float(rest.iter().fold(*first, |sum, next| function(sum, *next))))
+            }),
+        ));
+    }
+    for (name, function) in INTEGERS {
+        functions.push((
+            name,
+            Box::new(move |given| {
+                let numbers = given.iter().map(|value| integer(name, value)).collect::<Result<Vec<_>, _>>()?;
+                let (first, rest) = numbers.split_first().ok_or_else(|| failed(name, "needs an argument"))?;
+                let folded = rest.iter().try_fold(*first, |sum, next| function(sum, *next));
+                folded.map(Value::Int).ok_or_else(|| failed(name, "division by zero or overflow"))
+            }),
+        ));
+    }
+    functions.extend(others());
+    functions
+}
+
+type OnText = fn(&[&str]) -> Result<Value, String>;
+
+fn text(value: &str) -> Value {
+    Value::String(Arc::from(value))
+}
+
+fn show(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.to_string(),
+        Value::Nil => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn failed(name: &str, reason: &str) -> TemplateError {
+    TemplateError::Exec(format!("error calling {name}: {reason}"))
+}
+
+fn with_arity(
+    name: &str,
+    arity: usize,
+    given: &[Value],
+    call: impl FnOnce(&[Value]) -> Result<Value, TemplateError>,
+) -> Result<Value, TemplateError> {
+    if given.len() == arity {
+        call(given)
+    } else {
+        Err(failed(name, &format!("wants {arity} arguments, got {}", given.len())))
+    }
+}
+
+fn float(name: &str, value: &Value) -> Result<f64, TemplateError> {
+    match value {
+        Value::Int(number) => Ok(*number as f64),
+        Value::Uint(number) => Ok(*number as f64),
+        Value::Float(number) => Ok(*number),
+        Value::Bool(flag) => Ok(f64::from(u8::from(*flag))),
+        // As sprig: what is no number counts as zero.
+        Value::String(text) => Ok(text.trim().parse().unwrap_or(0.0)),
+        Value::Nil | Value::List(_) | Value::Map(_) | Value::Function(_) => Err(failed(name, "wants numbers")),
+    }
+}
+
+fn integer(name: &str, value: &Value) -> Result<i64, TemplateError> {
+    match value {
+        Value::Int(number) => Ok(*number),
+        Value::String(text) => {
+            Ok(text.trim().parse().unwrap_or_else(|_| text.trim().parse().unwrap_or(0.0_f64) as i64))
+        }
+        other => float(name, other).map(|number| number as i64),
+    }
+}
+
+/// Those of [`NUMBERS`] that do something to a single argument.
+const ROUNDING: &[&str] = &["ceil", "floor", "round"];
+
+type OnFloats = fn(f64, f64) -> f64;
+type OnIntegers = fn(i64, i64) -> Option<i64>;
+
+const NUMBERS: &[(&str, OnFloats)] = &[
+    ("addf", |a, b| a + b),
+    ("subf", |a, b| a - b),
+    ("mulf", |a, b| a * b),
+    ("divf", |a, b| a / b),
+    ("maxf", f64::max),
+    ("minf", f64::min),
+    ("float64", |a, _| a),
+    ("ceil", |a, _| a.ceil()),
+    ("floor", |a, _| a.floor()),
+    ("round", |a, places| {
+        let scale = 10_f64.powi(places as i32);
+        (a * scale).round() / scale
+    }),
+];
+
+const INTEGERS: &[(&str, OnIntegers)] = &[
+    ("add", i64::checked_add),
+    ("sub", i64::checked_sub),
+    ("mul", i64::checked_mul),
+    ("div", i64::checked_div),
+    ("mod", i64::checked_rem),
+    ("max", |a, b| Some(a.max(b))),
+    ("min", |a, b| Some(a.min(b))),
+    ("int", |a, _| Some(a)),
+];
+
+/// Functions of texts alone, with their number of arguments. Piped values come last, as in Go.
+const TEXTS: &[(&str, usize, OnText)] = &[
+    ("ToLower", 1, |a| Ok(text(&one(a)?.to_lowercase()))),
+    ("lower", 1, |a| Ok(text(&one(a)?.to_lowercase()))),
+    ("ToUpper", 1, |a| Ok(text(&one(a)?.to_uppercase()))),
+    ("upper", 1, |a| Ok(text(&one(a)?.to_uppercase()))),
+    ("title", 1, |a| Ok(text(&title(one(a)?)))),
+    ("trim", 1, |a| Ok(text(one(a)?.trim()))),
+    ("TrimSpace", 1, |a| Ok(text(one(a)?.trim()))),
+    ("Trim", 2, |a| two(a).map(|(subject, cut)| text(subject.trim_matches(|c| cut.contains(c))))),
+    ("TrimLeft", 2, |a| two(a).map(|(subject, cut)| text(subject.trim_start_matches(|c| cut.contains(c))))),
+    ("TrimRight", 2, |a| two(a).map(|(subject, cut)| text(subject.trim_end_matches(|c| cut.contains(c))))),
+    ("TrimPrefix", 2, |a| two(a).map(|(subject, cut)| text(subject.strip_prefix(cut).unwrap_or(subject)))),
+    ("TrimSuffix", 2, |a| two(a).map(|(subject, cut)| text(subject.strip_suffix(cut).unwrap_or(subject)))),
+    ("trimAll", 2, |a| two(a).map(|(cut, subject)| text(subject.trim_matches(|c| cut.contains(c))))),
+    ("trimPrefix", 2, |a| two(a).map(|(cut, subject)| text(subject.strip_prefix(cut).unwrap_or(subject)))),
+    ("trimSuffix", 2, |a| two(a).map(|(cut, subject)| text(subject.strip_suffix(cut).unwrap_or(subject)))),
+    ("contains", 2, |a| two(a).map(|(part, subject)| Value::Bool(subject.contains(part)))),
+    ("hasPrefix", 2, |a| two(a).map(|(part, subject)| Value::Bool(subject.starts_with(part)))),
+    ("hasSuffix", 2, |a| two(a).map(|(part, subject)| Value::Bool(subject.ends_with(part)))),
+    ("replace", 3, |a| match a {
+        [from, to, subject] => Ok(text(&bounded(subject.replace(from, to))?)),
+        _ => Err("wants 3 arguments".to_owned()),
+    }),
+    ("urlencode", 1, |a| Ok(text(&gotmpl::url_encode(one(a)?)))),
+    ("urldecode", 1, |a| Ok(text(&urldecode(one(a)?)))),
+    ("b64enc", 1, |a| Ok(text(&base64_encode(one(a)?.as_bytes())))),
+    ("b64dec", 1, |a| Ok(text(&base64_decode(one(a)?)?))),
+    ("bytes", 1, |a| {
+        let value = one(a)?;
+        parse_bytes(value).map(|size| Value::Float(size as f64)).ok_or_else(|| format!("not a size: {value:?}"))
+    }),
+    ("duration", 1, |a| seconds(one(a)?)),
+    ("duration_seconds", 1, |a| seconds(one(a)?)),
+    ("fromJson", 1, |a| {
+        serde_json::from_str(one(a)?).map(|value| from_json(&value)).map_err(|error| error.to_string())
+    }),
+    ("regexReplaceAll", 3, |a| match a {
+        [pattern, subject, replacement] => {
+            Ok(text(&bounded(go_regex::compile(pattern)?.replace_all(subject, *replacement).into_owned())?))
+        }
+        _ => Err("wants 3 arguments".to_owned()),
+    }),
+    ("regexReplaceAllLiteral", 3, |a| match a {
+        [pattern, subject, replacement] => {
+            let regex = go_regex::compile(pattern)?;
+            Ok(text(&bounded(regex.replace_all(subject, regex::NoExpand(replacement)).into_owned())?))
+        }
+        _ => Err("wants 3 arguments".to_owned()),
+    }),
+    ("count", 2, |a| {
+        let (pattern, subject) = two(a)?;
+        Ok(Value::Int(i64::try_from(go_regex::compile(pattern)?.find_iter(subject).count()).unwrap_or(i64::MAX)))
+    }),
+    ("date", 2, |a| {
+        let (layout, at) = two(a)?;
+        Ok(text(&time::zoned(instant(at)?, "UTC").map(|at| time::format(layout, &at)).unwrap_or_default()))
+    }),
+    ("toDate", 2, |a| {
+        let (layout, value) = two(a)?;
+        Ok(text(
+            &time::parse(layout, value, "UTC")
+                .map(time::show)
+                .unwrap_or_else(|| "0001-01-01 00:00:00 +0000 UTC".to_owned()),
+        ))
+    }),
+    ("toDateInZone", 3, |a| match a {
+        [layout, zone, value] => Ok(text(
+            &time::parse(layout, value, zone)
+                .map(time::show)
+                .unwrap_or_else(|| "0001-01-01 00:00:00 +0000 UTC".to_owned()),
+        )),
+        _ => Err("wants 3 arguments".to_owned()),
+    }),
+    ("unixEpoch", 1, |a| Ok(text(&(instant(one(a)?)?.0.div_euclid(1_000_000_000)).to_string()))),
+    ("unixEpochMillis", 1, |a| Ok(text(&(instant(one(a)?)?.0.div_euclid(1_000_000)).to_string()))),
+    ("unixEpochNanos", 1, |a| Ok(text(&instant(one(a)?)?.0.to_string()))),
+    ("unixToTime", 1, |a| Ok(text(&time::show(instant(one(a)?)?)))),
+];
+
+fn one<'a>(given: &[&'a str]) -> Result<&'a str, String> {
+    given.first().copied().ok_or_else(|| "wants an argument".to_owned())
+}
+
+fn two<'a>(given: &[&'a str]) -> Result<(&'a str, &'a str), String> {
+    match given {
+        [first, second] => Ok((first, second)),
+        _ => Err("wants 2 arguments".to_owned()),
+    }
+}
+
+fn instant(value: &str) -> Result<Nanos, String> {
+    time::read(value).ok_or_else(|| format!("not a time: {value:?}"))
+}
+
+fn seconds(value: &str) -> Result<Value, String> {
+    parse_duration(value).map(|nanos| Value::Float(nanos as f64 / 1e9))
+}
+
+fn bounded(value: String) -> Result<String, String> {
+    if value.len() > MAX_OUTPUT { Err(format!("result is longer than {MAX_OUTPUT} bytes")) } else { Ok(value) }
+}
+
+fn title(subject: &str) -> String {
+    let mut previous = ' ';
+    let mut out = String::with_capacity(subject.len());
+    for c in subject.chars() {
+        if previous.is_alphanumeric() || previous == '_' || previous == '\'' {
+            out.push(c);
+        } else {
+            out.extend(c.to_uppercase());
+        }
+        previous = c;
+    }
+    out
+}
+
+/// Functions whose arguments are numbers and texts.
+fn others() -> Vec<(&'static str, Function)> {
+    let size =
+        |name: &'static str, value: &Value| integer(name, value).map(|count| usize::try_from(count).unwrap_or(0));
+    let pad = move |name: &'static str, left: bool| -> Function {
+        Box::new(move |given| {
+            with_arity(name, 2, given, |given| {
+                let (Some(count), Some(subject)) = (given.first(), given.last()) else { return Ok(text("")) };
+                let (count, subject) = (size(name, count)?.min(MAX_OUTPUT / 4), show(subject));
+                let length = subject.chars().count();
+                let blanks = " ".repeat(count.saturating_sub(length));
+                Ok(text(&if left {
+                    format!("{}{blanks}", subject.chars().take(count).collect::<String>())
+                } else {
+                    format!("{blanks}{}", subject.chars().skip(length.saturating_sub(count)).collect::<String>())
+                }))
+            })
+        })
+    };
+    let indent = move |name: &'static str, start: &'static str| -> Function {
+        Box::new(move |given| {
+            with_arity(name, 2, given, |given| {
+                let (Some(count), Some(subject)) = (given.first(), given.last()) else { return Ok(text("")) };
+                let blanks = " ".repeat(size(name, count)?.min(256));
+                let indented = format!("{start}{blanks}{}", show(subject).replace('\n', &format!("\n{blanks}")));
+                bounded(indented).map(|out| text(&out)).map_err(|reason| failed(name, &reason))
+            })
+        })
+    };
+    vec![
+        ("alignLeft", pad("alignLeft", true)),
+        ("alignRight", pad("alignRight", false)),
+        ("indent", indent("indent", "")),
+        ("nindent", indent("nindent", "\n")),
+        (
+            "default",
+            Box::new(|given| {
+                with_arity("default", 2, given, |given| {
+                    let (Some(fallback), Some(value)) = (given.first(), given.last()) else { return Ok(text("")) };
+                    Ok(if value.is_truthy() { value.clone() } else { fallback.clone() })
+                })
+            }),
+        ),
+        (
+            "repeat",
+            Box::new(move |given| {
+                with_arity("repeat", 2, given, |given| {
+                    let (Some(count), Some(subject)) = (given.first(), given.last()) else { return Ok(text("")) };
+                    let (count, subject) = (size("repeat", count)?, show(subject));
+                    if subject.len().saturating_mul(count) > MAX_OUTPUT {
+                        return Err(failed("repeat", &format!("result is longer than {MAX_OUTPUT} bytes")));
+                    }
+                    Ok(text(&subject.repeat(count)))
+                })
+            }),
+        ),
+        (
+            "trunc",
+            Box::new(|given| {
+                with_arity("trunc", 2, given, |given| {
+                    let (Some(count), Some(subject)) = (given.first(), given.last()) else { return Ok(text("")) };
+                    let (count, subject) = (integer("trunc", count)?, show(subject));
+                    let length = subject.chars().count();
+                    let keep = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+                    let skip = if count < 0 { length.saturating_sub(keep) } else { 0 };
+                    Ok(text(&subject.chars().skip(skip).take(keep).collect::<String>()))
+                })
+            }),
+        ),
+        (
+            "substr",
+            Box::new(|given| {
+                with_arity("substr", 3, given, |given| {
+                    let [start, end, subject] = given else { return Ok(text("")) };
+                    let (start, end, subject) = (integer("substr", start)?, integer("substr", end)?, show(subject));
+                    let first = usize::try_from(start).unwrap_or(0);
+                    let count = usize::try_from(end).map_or(usize::MAX, |end| end.saturating_sub(first));
+                    Ok(text(&subject.chars().skip(first).take(count).collect::<String>()))
+                })
+            }),
+        ),
+        (
+            "Replace",
+            Box::new(|given| {
+                with_arity("Replace", 4, given, |given| {
+                    let [subject, from, to, count] = given else { return Ok(text("")) };
+                    let (subject, from, to, count) = (show(subject), show(from), show(to), integer("Replace", count)?);
+                    let replaced = match usize::try_from(count) {
+                        Ok(count) => subject.replacen(&from, &to, count),
+                        Err(_) => subject.replace(&from, &to),
+                    };
+                    bounded(replaced).map(|out| text(&out)).map_err(|reason| failed("Replace", &reason))
+                })
+            }),
+        ),
+    ]
+}
+
+fn from_json(value: &serde_json::Value) -> Value {
+    match value {
+        serde_json::Value::Null => Value::Nil,
+        serde_json::Value::Bool(flag) => Value::Bool(*flag),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(whole) => Value::Int(whole),
+            None => Value::Float(number.as_f64().unwrap_or(0.0)),
+        },
+        serde_json::Value::String(value) => text(value),
+        serde_json::Value::Array(values) => Value::List(values.iter().map(from_json).collect()),
+        serde_json::Value::Object(members) => Value::Map(Arc::new(
+            members.iter().map(|(name, value)| (Arc::from(name.as_str()), from_json(value))).collect(),
+        )),
+    }
+}
+
+fn urldecode(value: &str) -> String {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'+' => bytes.push(b' '),
+            b'%' => {
+                let mut ahead = rest.clone();
+                let digits =
+                    [ahead.next(), ahead.next()].map(|digit| digit.and_then(|digit| char::from(digit).to_digit(16)));
+                match digits {
+                    [Some(high), Some(low)] => {
+                        bytes.push(u8::try_from(high * 16 + low).unwrap_or(0));
+                        rest = ahead;
+                    }
+                    _ => bytes.push(b'%'),
+                }
+            }
+            other => bytes.push(other),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+fn base64_encode(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let group = chunk.iter().fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for at in 0..4 {
+            let index = usize::try_from(group >> (18 - 6 * at) & 63).unwrap_or(0);
+            let digit = ALPHABET.get(index).copied().unwrap_or(b'=');
+            out.push(if at <= chunk.len() { char::from(digit) } else { '=' });
+        }
+    }
+    out
+}
+
+fn base64_decode(value: &str) -> Result<String, String> {
+    let (mut bytes, mut group, mut bits) = (Vec::new(), 0_u32, 0);
+    for digit in value.trim_end_matches('=').bytes() {
+        let place =
+            ALPHABET.iter().position(|known| *known == digit).ok_or_else(|| "illegal base64 data".to_owned())?;
+        group = group << 6 | u32::try_from(place).unwrap_or(0);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push(u8::try_from(group >> bits & 255).unwrap_or(0));
+        }
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,176 @@
+use super::*;
+use crate::logql::{Expr, parse};
+
+/// Runs a pipeline over one line of the stream `{job="api",app="x"}` with metadata `pod="p1"`, at 1706189400.5 s.
+fn run(pipeline: &str, text: &str) -> Option<(String, String)> {
+    let Expr::Log(log) =
+        parse(&format!("{{job=\"api\"}} {pipeline}")).unwrap_or_else(|error| panic!("{pipeline}: {error}"))
+    else {
+        panic!("{pipeline}: not a log query");
+    };
+    let stream = Labels::from_pairs([("job", "api"), ("app", "x")]);
+    let line = LogLine {
+        at: Nanos(1_706_189_400_500_000_000),
+        line: text.to_owned(),
+        metadata: Labels::from_pairs([("pod", "p1")]),
+    };
+    let pipeline = Pipeline::new(&log.stages, Nanos(1_706_190_000_000_000_000)).unwrap();
+    let entry = pipeline.run(&stream, &line)?;
+    let parsed = entry.sorted().parsed.without(|name| name == Error::DETAILS);
+    let parsed: Vec<_> = parsed.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    Some((entry.line.to_string(), parsed.join(" ")))
+}
+
+#[test]
+fn stages_do_what_their_names_say() {
+    let json = r#"{"timestamp":"T","level":"error","message":"User created","status_code":201,"duration_ms":45,"app":"y","n":{"a":true}}"#;
+    for (case, pipeline, line, want) in [
+        ("contains", r#"|= "a" |= "b""#, "a b", Some(("a b", ""))),
+        ("contains not", r#"|= "a" |= "c""#, "a b", None),
+        ("one of two", r#"|= "z" or "b""#, "a b", Some(("a b", ""))),
+        ("none of two", r#"!= "z" or "b""#, "a b", None),
+        ("regex", r#"|~ "(?i)A.B""#, "a b", Some(("a b", ""))),
+        ("no regex", r#"!~ "a.b""#, "a b", None),
+        ("pattern", r#"|> "a <_>""#, "a b", Some(("a b", ""))),
+        ("no pattern", r#"!> "a <_>""#, "a b", None),
+        ("address", r#"|= ip("10.0.0.0/8")"#, "x 10.1.2.3 y", Some(("x 10.1.2.3 y", ""))),
+        ("address not", r#"!= ip("10.0.0.0/8")"#, "x 10.1.2.3 y", None),
+        (
+            "json",
+            "| json",
+            json,
+            Some((
+                json,
+                "app_extracted=y duration_ms=45 level=error message=User created n_a=true status_code=201 timestamp=T",
+            )),
+        ),
+        ("json of what is none", "| json", "plain", Some(("plain", "__error__=JSONParserErr"))),
+        ("json by path", r#"| json a="n.a", level"#, json, Some((json, "a=true level=error"))),
+        ("logfmt", "| logfmt", "a=1 b=\"x y\" pod=q", Some(("a=1 b=\"x y\" pod=q", "a=1 b=x y pod_extracted=q"))),
+        ("logfmt by key", r#"| logfmt x="a""#, "a=1 b=2", Some(("a=1 b=2", "x=1"))),
+        ("logfmt, strict", "| logfmt --strict", "a=1 =b", Some(("a=1 =b", "__error__=LogfmtParserErr a=1"))),
+        ("regexp", r#"| regexp "(?P<method>\\w+) (?P<path>\\S+)""#, "GET /a", Some(("GET /a", "method=GET path=/a"))),
+        ("pattern captures", r#"| pattern "<m> <_> <s>""#, "GET /a 200", Some(("GET /a 200", "m=GET s=200"))),
+        ("unpack", "| unpack", r#"{"c":"d","_entry":"inner"}"#, Some(("inner", "c=d"))),
+        (
+            "text label",
+            r#"| json | level="error""#,
+            json,
+            Some((
+                json,
+                "app_extracted=y duration_ms=45 level=error message=User created n_a=true status_code=201 timestamp=T",
+            )),
+        ),
+        ("text label not", r#"| json | level="info""#, json, None),
+        ("missing text label is empty", r#"| nothing="""#, "l", Some(("l", ""))),
+        ("number", "| logfmt | a > 1", "a=2", Some(("a=2", "a=2"))),
+        ("number not", "| logfmt | a > 2", "a=2", None),
+        ("number, missing", "| logfmt | b != 2", "a=2", None),
+        ("number, unreadable", "| logfmt | a > 1", "a=x", Some(("a=x", "__error__=LabelFilterErr a=x"))),
+        ("error filtered", "| logfmt | a > 1 | __error__=\"\"", "a=x", None),
+        ("error dropped", "| logfmt | a > 1 | drop __error__", "a=x", Some(("a=x", "a=x"))),
+        ("numbers pass after an error", "| json | a > 5", "plain", Some(("plain", "__error__=JSONParserErr"))),
+        ("duration", "| logfmt | d >= 1.5s", "d=1500ms", Some(("d=1500ms", "d=1500ms"))),
+        ("size", "| logfmt | s > 1KB", "s=1KiB", Some(("s=1KiB", "s=1KiB"))),
+        ("address label", r#"| logfmt | a=ip("10.0.0.0/8")"#, "a=10.0.0.1", Some(("a=10.0.0.1", "a=10.0.0.1"))),
+        ("or binds weaker", "| logfmt | a=1 and b=2 or c=3", "c=3", Some(("c=3", "c=3"))),
+        ("comma is and", "| logfmt | a=1, b=2", "a=1 b=3", None),
+        ("neighbours are and", "| logfmt | a=1 b=2", "a=1 b=2", Some(("a=1 b=2", "a=1 b=2"))),
+        ("parentheses", "| logfmt | a=1 and (b=2 or c=3)", "a=1 c=3", Some(("a=1 c=3", "a=1 c=3"))),
+        ("drop", "| logfmt | drop a, b=\"3\"", "a=1 b=2", Some(("a=1 b=2", "b=2"))),
+        ("keep", "| logfmt | keep a", "a=1 b=2", Some(("a=1 b=2", "a=1"))),
+        ("decolorize", "| decolorize", "\u{1b}[31mred\u{1b}[0m", Some(("red", ""))),
+        (
+            "line_format",
+            r#"| json | line_format "{{.timestamp}} {{.message}}" | keep job"#,
+            json,
+            Some(("T User created", "")),
+        ),
+        (
+            "missing label prints nothing",
+            r#"| line_format "[{{.nothing}}] [{{ .nothing | ToUpper }}]""#,
+            "l",
+            Some(("[] []", "")),
+        ),
+        ("label_format", r#"| logfmt | label_format c=a, d="{{.b}}!""#, "a=1 b=2", Some(("a=1 b=2", "b=2 c=1 d=2!"))),
+        (
+            "failing template",
+            r#"| line_format "{{ unixToTime .app }}""#,
+            "l",
+            Some(("l", "__error__=TemplateFormatErr")),
+        ),
+    ] {
+        let want = want.map(|(line, labels): (&str, &str)| (line.to_owned(), labels.to_owned()));
+        assert_eq!(run(pipeline, line), want, "{case}: {pipeline}");
+    }
+}
+
+#[test]
+fn templates_know_lokis_functions() {
+    for (template, want) in [
+        ("{{ .app | ToUpper }}", "X"),
+        ("{{ Replace .job \"a\" \"b\" -1 }}", "bpi"),
+        ("{{ __line__ | count \"l\" }}", "2"),
+        ("{{ __timestamp__ | unixEpochMillis }}", "1706189400500"),
+        ("{{ sub (unixEpoch now) (unixEpoch __timestamp__) }}", "600"),
+        ("{{ date \"2006-01-02\" __timestamp__ }}", "2024-01-25"),
+        ("{{ unixEpoch (toDate \"2006-01-02\" \"2024-01-25\") }}", "1706140800"),
+        (
+            "{{ div 7 2 }} {{ divf 7 2 }} {{ add 1 2 3 }} {{ mod 7 4 }} {{ floor 1.9 }} {{ round 1.256 2 }}",
+            "3 3.5 6 3 1 1.26",
+        ),
+        ("{{ .nothing | default \"-\" }}", "-"),
+        ("{{ if eq .app \"x\" }}yes{{ else }}no{{ end }}", "yes"),
+        ("{{ range $q := fromJson \"[{\\\"a\\\":1},{\\\"a\\\":2}]\" }}{{ $q.a }};{{ end }}", "1;2;"),
+        ("{{ alignLeft 3 .app }}|{{ alignRight 3 .app }}|{{ trunc 2 .job }}|{{ substr 1 3 .job }}", "x  |  x|ap|pi"),
+        ("{{ regexReplaceAll \"(a)p\" .job \"${1}-\" }} {{ regexReplaceAllLiteral \"a\" .job \"$1\" }}", "a-i $1pi"),
+        (
+            "{{ b64enc .job }} {{ b64dec \"YXBp\" }} {{ urlencode \"a b\" }} {{ urldecode \"a%20b\" }}",
+            "YXBp api a+b a b",
+        ),
+        (
+            "{{ duration \"1m30s\" }} {{ bytes \"2KB\" }} {{ title \"two words\" }} {{ repeat 2 .app }}",
+            "90 2000 Two Words xx",
+        ),
+        (
+            "{{ contains \"p\" .job }} {{ hasPrefix \"a\" .job }} {{ trimSuffix \"i\" .job }} {{ TrimPrefix .job \"a\" }}",
+            "true true ap pi",
+        ),
+        ("{{ indent 2 \"a\\nb\" }}", "  a\n  b"),
+    ] {
+        let stage = format!("| line_format `{template}`");
+        assert_eq!(run(&stage, "hello").map(|(line, _)| line).as_deref(), Some(want), "{template}");
+    }
+}
+
+#[test]
+fn the_lines_own_time_can_be_compared() {
+    for (case, pipeline, line, kept) in [
+        ("later than whole seconds", "| __timestamp__ > 1706189400", "l", true),
+        ("fraction", "| __timestamp__ > 1706189400.5", "l", false),
+        ("milliseconds", "| __timestamp__ >= 1706189400500", "l", true),
+        ("microseconds", "| __timestamp__ < 1706189400500000", "l", false),
+        ("nanoseconds", "| __timestamp__ == 1706189400500000000", "l", true),
+        ("also after a failed parser", "| json | __timestamp__ < 5", "l", false),
+        ("a label of the line wins", "| logfmt | __timestamp__ < 5", "__timestamp__=4", true),
+        ("not as a text", "| __timestamp__ =~ \".+\"", "l", false),
+        ("a duration does not compare", "| __timestamp__ > 5m | __error__=\"\"", "l", false),
+        ("a duration marks the line", "| __timestamp__ > 5m | __error__=\"LabelFilterErr\"", "l", true),
+    ] {
+        let answer = run(pipeline, line);
+        assert_eq!(answer.is_some(), kept, "{case}");
+        let labels = answer.map(|(_, labels)| labels).unwrap_or_default();
+        assert!(!labels.contains("__timestamp__=17"), "{case}: never a label");
+    }
+}
+
+#[test]
+fn templates_cannot_exhaust_the_machine() {
+    let deep = format!("{{{{ {}1{} }}}}", "(".repeat(5000), ")".repeat(5000));
+    assert!(Template::new("line", &deep).is_err());
+    assert!(Template::new("line", &"{{if .a}}".repeat(5000)).is_err());
+    assert_eq!(
+        run("| line_format `{{ repeat 99999999 .job }}`", "l").map(|(_, labels)| labels).as_deref(),
+        Some("__error__=TemplateFormatErr")
+    );
+}
