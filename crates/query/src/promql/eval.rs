@@ -253,6 +253,9 @@ impl<'a> Evaluator<'a> {
 
     fn eval(&mut self, expr: &Expr, grid: Grid) -> Result<Output, EvalError> {
         self.check_canceled()?;
+        if grid.count > self.settings.max_samples {
+            return Err(EvalError::TooManySamples);
+        }
         let before = self.held;
         let output = self.eval_node(expr, grid)?;
         // What the children held is gone by now.

@@ -12,8 +12,10 @@ use super::token::{Spot, Symbol, Token, is_reserved, tokens};
 use super::{check, functions};
 use crate::lex::Position;
 
-/// How deep expressions may nest; deeper ones could exhaust a thread's stack.
-const MAX_DEPTH: usize = 200;
+/// How deep expressions may nest in the text, and how high their tree may grow (`a + b + c` nests once but is a tree of
+/// three levels). More could exhaust a thread's stack, here or in evaluation.
+const MAX_DEPTH: usize = 100;
+const MAX_HEIGHT: usize = 200;
 
 /// A text that is not PromQL.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,7 +57,7 @@ impl Mistake {
 /// Reads a query and checks its types.
 ///
 /// # Errors
-/// `ParseError` for anything Prometheus 3 would refuse (experimental syntax included), and for nesting deeper than 200.
+/// `ParseError` for anything Prometheus 3 would refuse (experimental syntax included), and for nesting deeper than 100.
 pub fn parse(text: &str) -> Result<Expr, ParseError> {
     let mut parser = Parser { spots: tokens(text), at: 0, depth: 0 };
     if matches!(parser.peek().token, Token::End) {
@@ -154,8 +156,11 @@ impl Parser {
     }
 
     fn check_height(&self, height: usize, at: usize) -> Result<usize, Mistake> {
-        if height > MAX_DEPTH {
+        if self.depth > MAX_DEPTH {
             return Err(Mistake::new(at, format!("expression nests deeper than {MAX_DEPTH} levels")));
+        }
+        if height > MAX_HEIGHT {
+            return Err(Mistake::new(at, format!("expression chains more than {MAX_HEIGHT} operations")));
         }
         Ok(height)
     }
@@ -163,7 +168,7 @@ impl Parser {
     /// Reads an expression whose operators bind at least as tight as `minimum`.
     fn expr(&mut self, minimum: u8) -> Result<Parsed, Mistake> {
         self.depth += 1;
-        self.check_height(self.depth, self.peek().place.start)?;
+        self.check_height(0, self.peek().place.start)?;
         let (mut left, mut height) = self.unary()?;
         while let Some(op) = self.operator() {
             if op.precedence() < minimum {
@@ -308,10 +313,10 @@ impl Parser {
             return self.aggregate(op, place);
         }
         if opens && (!is_reserved(word) || functions::find(word).is_some()) {
-            let function = functions::find(word)
-                .ok_or_else(|| Mistake::new(place.start, format!("unknown function with name {word:?}")))?;
             self.at += 1;
             let (args, height) = self.arguments("function call")?;
+            let function = functions::find(word)
+                .ok_or_else(|| Mistake::new(place.start, format!("unknown function with name {word:?}")))?;
             let call = Call { function, args, place: self.from(place) };
             return Ok((Expr::Call(call), self.check_height(height + 1, place.start)?));
         }
@@ -545,8 +550,13 @@ impl Parser {
                 self.expect(Symbol::RightParen, "@", "\")\"")?;
                 Ok(at)
             }
-            (_, Token::Number(value)) => {
-                let value = if negative { -value } else { *value };
+            (_, Token::Number(_) | Token::Duration(_)) => {
+                let value = match spot.token {
+                    Token::Number(value) => value,
+                    Token::Duration(ms) => ms as f64 / 1000.0,
+                    Token::Word(_) | Token::Text(_) | Token::Symbol(_) | Token::End | Token::Error(_) => f64::NAN,
+                };
+                let value = if negative { -value } else { value };
                 let at = Timestamp::from_secs_f64(value).ok_or_else(|| {
                     Mistake::new(spot.place.start, format!("timestamp out of bounds for @ modifier: {value:.6}"))
                 })?;

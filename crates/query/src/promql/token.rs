@@ -131,6 +131,7 @@ pub(crate) fn is_reserved(word: &str) -> bool {
 pub(crate) fn tokens(text: &str) -> Vec<Spot> {
     let mut lexer = Lexer { cursor: Cursor::new(text), parens: 0, in_braces: false, in_bracket: false };
     let mut spots = Vec::new();
+    let (mut line, mut line_start, mut seen) = (1, 0, 0);
     loop {
         lexer.cursor.skip_blank();
         let start = lexer.cursor.at();
@@ -139,7 +140,13 @@ pub(crate) fn tokens(text: &str) -> Vec<Spot> {
             Err(error) => (Token::Error(error.message), error.at),
         };
         let last = matches!(token, Token::End | Token::Error(_));
-        let place = Place { start, end: lexer.cursor.at(), position: Position::of(text, start) };
+        // Counted along the way: from the beginning for every token would take quadratic time.
+        for newline in memchr::memchr_iter(b'\n', text.as_bytes().get(seen..start).unwrap_or_default()) {
+            (line, line_start) = (line + 1, seen + newline + 1);
+        }
+        seen = start.max(seen);
+        let position = Position { line, column: (start + 1).saturating_sub(line_start) };
+        let place = Place { start, end: lexer.cursor.at(), position };
         spots.push(Spot { token, place, text: lexer.cursor.since(start).to_owned() });
         if last {
             return spots;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use signal::Labels;
 
 use super::call::{argument, bad_quantile};
-use super::rows::{ABSENT, Grid, Row, is_present};
+use super::rows::{ABSENT, Grid, Row, is_present, merge};
 use super::{EvalError, Evaluator};
 use crate::lex::parse_number;
 use crate::promql::ast::{Call, Place};
@@ -76,7 +76,7 @@ impl Evaluator<'_> {
         let (mut rows, mut fixed) = (Vec::new(), Vec::new());
         for histogram in histograms {
             self.check_canceled()?;
-            let mut row = Row::absent(histogram.labels, grid);
+            let mut row = Row::absent(histogram.labels.without_name(), grid);
             let mut repaired = false;
             for (step, value) in row.values.iter_mut().enumerate() {
                 let mut buckets: Vec<Bucket> = Vec::with_capacity(histogram.buckets.len());
@@ -100,7 +100,7 @@ impl Evaluator<'_> {
                 rows.push(row);
             }
         }
-        Ok((rows, fixed))
+        Ok((merge(rows)?, fixed))
     }
 
     fn histograms(&mut self, rows: Vec<Row>, place: Place) -> Vec<Histogram> {
@@ -116,7 +116,8 @@ impl Evaluator<'_> {
                 self.warn(&message, place);
                 continue;
             };
-            let labels = row.labels.without(|label| label == BOUND || label == Labels::NAME);
+            // Two metrics are two histograms, even when nothing but the name, which is dropped later, tells them apart.
+            let labels = row.labels.without(|label| label == BOUND);
             let at = *places.entry(labels.clone()).or_insert(histograms.len());
             match histograms.get_mut(at) {
                 Some(histogram) => histogram.buckets.push((bound, row.values)),

@@ -20,7 +20,7 @@ impl Evaluator<'_> {
         let pattern = self.text(argument(call, 4)?, grid)?;
         let regex = Regex::new(&format!("^(?s:{pattern})$"))
             .map_err(|_| EvalError::execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
-        if destination.is_empty() {
+        if !is_label_name(&destination) {
             return Err(EvalError::execution(format!(
                 "invalid destination label name in label_replace(): {destination}"
             )));
@@ -42,10 +42,10 @@ impl Evaluator<'_> {
         let destination = self.text(argument(call, 1)?, grid)?;
         let separator = self.text(argument(call, 2)?, grid)?;
         let sources = self.names(call, 3, grid)?;
-        if destination.is_empty() {
+        if !is_label_name(&destination) {
             return Err(EvalError::execution(format!("invalid destination label name in label_join(): {destination}")));
         }
-        if let Some(bad) = sources.iter().find(|source| source.is_empty()) {
+        if let Some(bad) = sources.iter().find(|source| !is_label_name(source)) {
             return Err(EvalError::execution(format!("invalid source label name in label_join(): {bad}")));
         }
         for row in &mut rows {
@@ -77,6 +77,11 @@ impl Evaluator<'_> {
     fn names(&mut self, call: &Call, from: usize, grid: Grid) -> Result<Vec<String>, EvalError> {
         call.args.iter().skip(from).map(|arg| self.text(arg, grid)).collect()
     }
+}
+
+/// Any UTF-8 is a name; U+FFFD is what the lexer makes of bytes that are not UTF-8.
+fn is_label_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains('\u{fffd}')
 }
 
 /// Compares texts so that `cpu2` comes before `cpu10`.

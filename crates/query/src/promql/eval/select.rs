@@ -119,9 +119,6 @@ impl Evaluator<'_> {
         if inner.count == 0 {
             return Ok(Windows { series: Vec::new(), ends, range: length });
         }
-        if inner.count > self.settings.max_samples {
-            return Err(EvalError::TooManySamples);
-        }
         let rows = self.vector(&subquery.expr, inner)?;
         let series = rows.into_iter().map(|row| row.into_series(inner)).collect();
         Ok(Windows { series, ends, range: length })

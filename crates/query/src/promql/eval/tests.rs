@@ -1,1 +1,126 @@
+use signal::{SeriesWrite, WriteBatch};
+use store::Store;
 
+use super::*;
+use crate::promql::parse;
+
+/// Ten series `m{n="…"}` with a sample each minute from 0 to 9 minutes, worth minutes times series.
+fn snapshot() -> Snapshot {
+    let mut batch = WriteBatch::default();
+    for n in 0..10_i32 {
+        let labels = Labels::from_pairs([("__name__", "m".to_owned()), ("n", n.to_string())]);
+        let samples = (0..10_i32)
+            .map(|minute| Sample { at: Timestamp(i64::from(minute) * 60_000), value: f64::from(minute * n) });
+        batch.series.push(SeriesWrite { labels, samples: samples.collect(), exemplars: Vec::new() });
+    }
+    let store = Store::in_memory();
+    store.append(&[batch]).unwrap();
+    store.snapshot()
+}
+
+fn steps(start: i64, end: i64, seconds: u64) -> Steps {
+    Steps { start: Timestamp(start), end: Timestamp(end), step: Duration::from_secs(seconds) }
+}
+
+fn ask(query: &str, settings: &Settings) -> Result<Answer, EvalError> {
+    range(&parse(query).unwrap(), &snapshot(), steps(0, 540_000, 60), settings, &Cancel::default())
+}
+
+#[test]
+fn too_many_samples_are_refused() {
+    for (case, query, max_samples, fits) in [
+        ("selector", "m", 200, true),
+        ("selector", "m", 99, false),
+        ("window", "sum_over_time(m[10m])", 150, false),
+        ("children are let go", "sum(m) + sum(m) + sum(m) + sum(m)", 260, true),
+        ("subquery", "max_over_time(sum(m)[10m:1ms])", 10_000, false),
+        ("endless subquery", "max_over_time(sum(m)[100y:1ms])", 50_000_000, false),
+        ("scalars", "1 + 2 + time()", 9, false),
+    ] {
+        let got = ask(query, &Settings { max_samples, ..Settings::default() });
+        match (fits, got) {
+            (true, Ok(_)) | (false, Err(EvalError::TooManySamples)) => {}
+            (_, other) => panic!("{case}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_canceled_query_stops() {
+    let cancel = Cancel::default();
+    cancel.cancel();
+    let got = instant(&parse("m").unwrap(), &snapshot(), Timestamp(0), &Settings::default(), &cancel);
+    assert_eq!(got, Err(EvalError::Canceled));
+}
+
+#[test]
+fn range_queries_give_scalars_and_vectors_only() {
+    for (query, found) in [("m[5m]", "range vector"), ("\"text\"", "string"), ("m[5m:1m]", "range vector")] {
+        let message = ask(query, &Settings::default()).unwrap_err().to_string();
+        let want = format!("invalid expression type \"{found}\" for range query, must be Scalar or instant Vector");
+        assert_eq!(message, want, "{query}");
+    }
+}
+
+#[test]
+fn an_instant_query_may_show_raw_samples() {
+    let expr = parse("m{n=\"2\"}[2m]").unwrap();
+    let answer = instant(&expr, &snapshot(), Timestamp(180_000), &Settings::default(), &Cancel::default()).unwrap();
+    let sample = |at: i64, value: f64| Sample { at: Timestamp(at), value };
+    let labels = Labels::from_pairs([("__name__", "m"), ("n", "2")]);
+    let series = Series { labels, samples: vec![sample(120_000, 4.0), sample(180_000, 6.0)] };
+    let Value::Matrix(got) = answer.value else { panic!("no matrix") };
+    assert_eq!(got.len(), 1);
+    assert_eq!((&got[0].labels, &got[0].samples), (&series.labels, &series.samples));
+}
+
+#[test]
+fn scalars_of_a_range_query_are_one_series_without_labels() {
+    let answer = ask("time()", &Settings::default()).unwrap();
+    let Value::Matrix(got) = answer.value else { panic!("no matrix") };
+    assert_eq!(got.len(), 1);
+    assert!(got[0].labels.is_empty());
+    assert_eq!(got[0].samples.len(), 10);
+}
+
+#[test]
+fn notes_name_the_place() {
+    let answer = ask("sum(rate(m[5m])) +\n  quantile(2, m)", &Settings::default()).unwrap();
+    let info =
+        "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"m\" (1:10)";
+    assert_eq!(answer.infos, [info]);
+    assert_eq!(answer.warnings, ["PromQL warning: quantile value should be between 0 and 1, got 2 (2:12)"]);
+}
+
+#[test]
+fn the_deepest_expressions_fit_the_stack() {
+    let nested = |open: &str, middle: &str, close: &str, times: usize| {
+        format!("{}{middle}{}", open.repeat(times), close.repeat(times))
+    };
+    for query in [
+        nested("abs(", "m", ")", 99),
+        nested("sum(", "m", ")", 99),
+        nested("max_over_time(", "m", "[5m:1m])", 60),
+        nested("(m+", "m", ")", 49),
+        nested("", "m", "+m", 199),
+    ] {
+        let answer = ask(&query, &Settings::default());
+        assert!(answer.is_ok(), "{query}: {answer:?}");
+    }
+}
+
+#[test]
+fn odd_times_do_not_overflow() {
+    let (snapshot, settings, cancel) = (snapshot(), Settings::default(), Cancel::default());
+    for query in ["m", "rate(m[5m] offset 100y)", "m offset -100y", "sum_over_time(m[5m:1m])", "m @ -1000000"] {
+        for at in [Timestamp::MIN, Timestamp::MAX, Timestamp(-1), Timestamp(0)] {
+            let expr = parse(query).unwrap();
+            let _ = instant(&expr, &snapshot, at, &settings, &cancel);
+            let _ = range(&expr, &snapshot, Steps { start: at, end: at, step: Duration::ZERO }, &settings, &cancel);
+        }
+    }
+    let empty = range(&parse("m").unwrap(), &snapshot, steps(10, 0, 60), &settings, &cancel).unwrap();
+    assert_eq!(empty.value, Value::Matrix(Vec::new()));
+    let endless = Steps { start: Timestamp::MIN, end: Timestamp::MAX, step: Duration::from_millis(1) };
+    assert_eq!(range(&parse("m").unwrap(), &snapshot, endless, &settings, &cancel), Err(EvalError::TooManySamples));
+}
