@@ -63,17 +63,18 @@ pub(crate) fn main_config(listen: SocketAddr, paths: &Paths, signals: Signals) -
         }
     };
     format!(
-        r"listen: {listen}
-scrape:
-  interval: 5s
-  jobs:
+        r#"listen: {listen}
+otlp: {{ grpc: "off", http: "off" }}
+global: {{ scrape_interval: 5s }}
+scrape_configs:
 {jobs}{own}detect: {{ interval: 5s, window: 30s }}
 policy:
+  namespace: production
   files: [{policy}]
   limits: {{ max_replicas: 10, cool_down: 60s, actions_per_hour_target: 6, actions_per_hour_total: 20 }}
 drivers:
   local: {{ run_dir: {run_dir} }}
-{sources}",
+{sources}"#,
         own = own_job(listen),
         policy = path(&paths.policy()),
         run_dir = path(&paths.run_dir()),
@@ -82,15 +83,25 @@ drivers:
 
 /// The configuration of an Aegis that only stores telemetry, for another one to read.
 pub(crate) fn upstream_config(listen: SocketAddr, paths: &Paths) -> String {
-    format!("listen: {listen}\nscrape:\n  interval: 5s\n  jobs:\n{}", backend_job(paths))
+    let jobs = backend_job(paths);
+    format!(
+        r#"listen: {listen}
+otlp: {{ grpc: "off", http: "off" }}
+global: {{ scrape_interval: 5s }}
+scrape_configs:
+{jobs}"#
+    )
 }
 
 fn backend_job(paths: &Paths) -> String {
-    format!("    - name: backend\n      files: [{}]\n", path(&paths.targets()))
+    format!(
+        "  - job_name: backend\n    file_sd_configs: [{{ files: [{}], refresh_interval: 1s }}]\n",
+        path(&paths.targets())
+    )
 }
 
 fn own_job(listen: SocketAddr) -> String {
-    format!("    - name: aegis\n      targets: [{}]\n", quoted(&listen.to_string()))
+    format!("  - job_name: aegis\n    static_configs: [{{ targets: [{}] }}]\n", quoted(&listen.to_string()))
 }
 
 fn path(path: &Path) -> String {
@@ -112,15 +123,16 @@ mod tests {
         let listen = "127.0.0.1:4300".parse().unwrap();
         insta::assert_snapshot!(main_config(listen, &paths, Signals::Own), @r#"
         listen: 127.0.0.1:4300
-        scrape:
-          interval: 5s
-          jobs:
-            - name: backend
-              files: ["/tmp/a \"b\"/run/targets-production-backend.json"]
-            - name: aegis
-              targets: ["127.0.0.1:4300"]
+        otlp: { grpc: "off", http: "off" }
+        global: { scrape_interval: 5s }
+        scrape_configs:
+          - job_name: backend
+            file_sd_configs: [{ files: ["/tmp/a \"b\"/run/targets-production-backend.json"], refresh_interval: 1s }]
+          - job_name: aegis
+            static_configs: [{ targets: ["127.0.0.1:4300"] }]
         detect: { interval: 5s, window: 30s }
         policy:
+          namespace: production
           files: ["/tmp/a \"b\"/demo.cedar"]
           limits: { max_replicas: 10, cool_down: 60s, actions_per_hour_target: 6, actions_per_hour_total: 20 }
         drivers:
@@ -130,13 +142,14 @@ mod tests {
         let upstream = Signals::Upstream("127.0.0.1:4310".parse().unwrap());
         insta::assert_snapshot!(main_config(listen, &paths, upstream), @r#"
         listen: 127.0.0.1:4300
-        scrape:
-          interval: 5s
-          jobs:
-            - name: aegis
-              targets: ["127.0.0.1:4300"]
+        otlp: { grpc: "off", http: "off" }
+        global: { scrape_interval: 5s }
+        scrape_configs:
+          - job_name: aegis
+            static_configs: [{ targets: ["127.0.0.1:4300"] }]
         detect: { interval: 5s, window: 30s }
         policy:
+          namespace: production
           files: ["/tmp/a \"b\"/demo.cedar"]
           limits: { max_replicas: 10, cool_down: 60s, actions_per_hour_target: 6, actions_per_hour_total: 20 }
         drivers:
@@ -148,11 +161,11 @@ mod tests {
         "#);
         insta::assert_snapshot!(upstream_config("127.0.0.1:4310".parse().unwrap(), &paths), @r#"
         listen: 127.0.0.1:4310
-        scrape:
-          interval: 5s
-          jobs:
-            - name: backend
-              files: ["/tmp/a \"b\"/run/targets-production-backend.json"]
+        otlp: { grpc: "off", http: "off" }
+        global: { scrape_interval: 5s }
+        scrape_configs:
+          - job_name: backend
+            file_sd_configs: [{ files: ["/tmp/a \"b\"/run/targets-production-backend.json"], refresh_interval: 1s }]
         "#);
     }
 

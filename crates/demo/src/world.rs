@@ -104,11 +104,13 @@ impl World {
         let paths = &self.settings.paths;
         let config = paths.config(name).display().to_string();
         let data = paths.data(name).display().to_string();
-        let arguments = ["serve", "--config", &config, "--data-dir", &data, "--otlp-grpc", "off", "--otlp-http", "off"];
-        let shown = if name == "aegis" { "Aegis" } else { "the upstream Aegis" };
         let program = self.settings.program.clone();
+        let shown = program.display().to_string();
+        // `launch` makes the kernel end Aegis when the demo dies without a chance to do so itself.
+        let arguments = ["launch", "--", &shown, "serve", "--config", &config, "--data-dir", &data];
+        let name_shown = if name == "aegis" { "Aegis" } else { "the upstream Aegis" };
         let service =
-            Service::start(Start { name: shown, program, arguments: words(&arguments), log: paths.log(name) })?;
+            Service::start(Start { name: name_shown, program, arguments: words(&arguments), log: paths.log(name) })?;
         self.services.push(service);
         Ok(())
     }
