@@ -1,7 +1,5 @@
 //! Tokens into an expression: recursive descent with precedence climbing, in the words of upstream's errors.
 
-use std::time::Duration;
-
 use signal::{Labels, MatchOp, Matcher, Timestamp};
 
 use super::ast::{
@@ -11,6 +9,8 @@ use super::ast::{
 use super::token::{Spot, Symbol, Token, is_reserved, tokens};
 use super::{check, functions};
 use crate::lex::Position;
+
+mod durations;
 
 /// How deep expressions may nest in the text, and how high their tree may grow (`a + b + c` nests once but is a tree of
 /// three levels). More could exhaust a thread's stack, here or in evaluation.
@@ -500,42 +500,6 @@ impl Parser {
         Ok((Expr::Subquery(subquery), true))
     }
 
-    /// Reads a duration or a number of seconds, in milliseconds.
-    fn duration_ms(&mut self, context: &str) -> Result<i64, Mistake> {
-        let spot = self.peek();
-        let at = spot.place.start;
-        let ms = match spot.token {
-            Token::Duration(ms) => ms,
-            Token::Number(seconds) => {
-                seconds_to_ms(seconds).ok_or_else(|| Mistake::new(at, "duration out of range"))?
-            }
-            Token::Word(_) | Token::Text(_) | Token::Symbol(_) | Token::End | Token::Error(_) => {
-                return Err(self.unexpected(context, "number or duration"));
-            }
-        };
-        self.at += 1;
-        Ok(ms)
-    }
-
-    fn positive_duration(&mut self, context: &str) -> Result<Duration, Mistake> {
-        let at = self.peek().place.start;
-        let negative = self.eat(Symbol::Op(BinaryOp::Sub));
-        let ms = self.duration_ms(context)?;
-        match u64::try_from(ms) {
-            Ok(ms) if ms > 0 && !negative => Ok(Duration::from_millis(ms)),
-            _ => Err(Mistake::new(at, "duration must be greater than 0")),
-        }
-    }
-
-    fn offset(&mut self) -> Result<i64, Mistake> {
-        let negative = self.eat(Symbol::Op(BinaryOp::Sub));
-        if !negative {
-            self.eat(Symbol::Op(BinaryOp::Add));
-        }
-        let ms = self.duration_ms("offset")?;
-        Ok(if negative { -ms } else { ms })
-    }
-
     fn at_time(&mut self) -> Result<At, Mistake> {
         let negative = self.eat(Symbol::Op(BinaryOp::Sub));
         if !negative {
@@ -566,12 +530,6 @@ impl Parser {
             _ => Err(self.unexpected("@", "timestamp")),
         }
     }
-}
-
-fn seconds_to_ms(seconds: f64) -> Option<i64> {
-    let ms = (seconds * 1000.0).round();
-    // As far as Prometheus goes: a duration is nanoseconds in 64 bits.
-    (ms.is_finite() && ms.abs() < 9.2e15).then_some(ms as i64)
 }
 
 /// The place where `offset` or `@` of an expression is kept.
