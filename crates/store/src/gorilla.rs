@@ -4,14 +4,15 @@
 
 use signal::{Sample, Timestamp};
 
+use crate::bits::{BitReader, BitWriter};
+
 /// Takes samples of ascending time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Encoder {
     bits: BitWriter,
+    times: Times,
     count: u32,
     first: i64,
-    at: i64,
-    delta: i64,
     value: u64,
     leading: u32,
     trailing: u32,
@@ -28,46 +29,25 @@ impl Encoder {
     }
 
     pub(crate) fn last(&self) -> Timestamp {
-        Timestamp(self.at)
+        Timestamp(self.times.at)
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bits.bytes
+        self.bits.bytes()
     }
 
     /// Adds a sample; its time must lie after the last one's.
     pub(crate) fn push(&mut self, sample: Sample) {
-        let (at, value) = (sample.at.0, sample.value.to_bits());
+        let value = sample.value.to_bits();
+        self.times.put(&mut self.bits, sample.at, self.count == 0);
         if self.count == 0 {
-            self.bits.write(at as u64, 64);
             self.bits.write(value, 64);
-            self.first = at;
+            self.first = sample.at.0;
         } else {
-            // Wrapping on both sides makes the round trip exact even between the two ends of time.
-            let delta = at.wrapping_sub(self.at);
-            self.push_dod(delta.wrapping_sub(self.delta));
-            self.delta = delta;
             self.push_xor(value ^ self.value);
         }
-        (self.at, self.value) = (at, value);
+        self.value = value;
         self.count += 1;
-    }
-
-    fn push_dod(&mut self, dod: i64) {
-        if dod == 0 {
-            self.bits.write(0b0, 1);
-            return;
-        }
-        for (prefix, prefix_len, len) in BUCKETS {
-            let half = 1_i64 << (len - 1);
-            if (-half..half).contains(&dod) {
-                self.bits.write(prefix, prefix_len);
-                self.bits.write((dod + half) as u64, len);
-                return;
-            }
-        }
-        self.bits.write(0b1111, 4);
-        self.bits.write(dod as u64, 64);
     }
 
     fn push_xor(&mut self, xor: u64) {
@@ -91,13 +71,73 @@ impl Encoder {
     }
 }
 
+/// Instants as changes of the distance between neighbours, most of them zero or small.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    at: i64,
+    delta: i64,
+}
+
 /// Prefix, its length, and the bits that follow, for small changes of the delta.
 const BUCKETS: [(u64, u32, u32); 3] = [(0b10, 2, 7), (0b110, 3, 13), (0b1110, 4, 20)];
+
+impl Times {
+    pub(crate) fn put(&mut self, bits: &mut BitWriter, at: Timestamp, is_first: bool) {
+        if is_first {
+            bits.write(at.0 as u64, 64);
+        } else {
+            // Wrapping on both sides makes the round trip exact even between the two ends of time.
+            let delta = at.0.wrapping_sub(self.at);
+            put_change(bits, delta.wrapping_sub(self.delta));
+            self.delta = delta;
+        }
+        self.at = at.0;
+    }
+
+    pub(crate) fn take(&mut self, bits: &mut BitReader<'_>, is_first: bool) -> Option<Timestamp> {
+        if is_first {
+            self.at = bits.read(64)? as i64;
+        } else {
+            self.delta = self.delta.wrapping_add(take_change(bits)?);
+            self.at = self.at.wrapping_add(self.delta);
+        }
+        Some(Timestamp(self.at))
+    }
+}
+
+fn put_change(bits: &mut BitWriter, change: i64) {
+    if change == 0 {
+        bits.write(0b0, 1);
+        return;
+    }
+    for (prefix, prefix_len, len) in BUCKETS {
+        let half = 1_i64 << (len - 1);
+        if (-half..half).contains(&change) {
+            bits.write(prefix, prefix_len);
+            bits.write((change + half) as u64, len);
+            return;
+        }
+    }
+    bits.write(0b1111, 4);
+    bits.write(change as u64, 64);
+}
+
+fn take_change(bits: &mut BitReader<'_>) -> Option<i64> {
+    if bits.read(1)? == 0 {
+        return Some(0);
+    }
+    for (_, _, len) in BUCKETS {
+        if bits.read(1)? == 0 {
+            return Some(bits.read(len)? as i64 - (1_i64 << (len - 1)));
+        }
+    }
+    Some(bits.read(64)? as i64)
+}
 
 /// Appends what `bytes` hold to `samples`; stops early when the bytes end early.
 pub(crate) fn decode(bytes: &[u8], count: u32, samples: &mut Vec<Sample>) {
     samples.reserve(count as usize);
-    let mut decoder = Decoder { bits: BitReader::new(bytes), at: 0, delta: 0, value: 0, leading: 0, len: 64 };
+    let mut decoder = Decoder { bits: BitReader::new(bytes), times: Times::default(), value: 0, leading: 0, len: 64 };
     for position in 0..count {
         let Some(sample) = decoder.next(position == 0) else { return };
         samples.push(sample);
@@ -106,8 +146,7 @@ pub(crate) fn decode(bytes: &[u8], count: u32, samples: &mut Vec<Sample>) {
 
 struct Decoder<'a> {
     bits: BitReader<'a>,
-    at: i64,
-    delta: i64,
+    times: Times,
     value: u64,
     leading: u32,
     len: u32,
@@ -115,27 +154,13 @@ struct Decoder<'a> {
 
 impl Decoder<'_> {
     fn next(&mut self, first: bool) -> Option<Sample> {
+        let at = self.times.take(&mut self.bits, first)?;
         if first {
-            self.at = self.bits.read(64)? as i64;
             self.value = self.bits.read(64)?;
         } else {
-            self.delta = self.delta.wrapping_add(self.dod()?);
-            self.at = self.at.wrapping_add(self.delta);
             self.value ^= self.xor()?;
         }
-        Some(Sample { at: Timestamp(self.at), value: f64::from_bits(self.value) })
-    }
-
-    fn dod(&mut self) -> Option<i64> {
-        if self.bits.read(1)? == 0 {
-            return Some(0);
-        }
-        for (_, _, len) in BUCKETS {
-            if self.bits.read(1)? == 0 {
-                return Some(self.bits.read(len)? as i64 - (1_i64 << (len - 1)));
-            }
-        }
-        Some(self.bits.read(64)? as i64)
+        Some(Sample { at, value: f64::from_bits(self.value) })
     }
 
     fn xor(&mut self) -> Option<u64> {
@@ -148,85 +173,6 @@ impl Decoder<'_> {
         }
         let trailing = 64_u32.checked_sub(self.leading)?.checked_sub(self.len)?;
         self.bits.read(self.len).map(|bits| bits << trailing)
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-struct BitWriter {
-    bytes: Vec<u8>,
-    /// Bits still free in the last byte.
-    free: u32,
-}
-
-impl BitWriter {
-    fn write(&mut self, value: u64, mut len: u32) {
-        while len > 0 {
-            if self.free == 0 {
-                self.bytes.push(0);
-                self.free = 8;
-            }
-            let take = len.min(self.free);
-            let part = (value >> (len - take)) & ((1 << take) - 1);
-            if let Some(last) = self.bytes.last_mut() {
-                *last |= (part as u8) << (self.free - take);
-            }
-            self.free -= take;
-            len -= take;
-        }
-    }
-}
-
-struct BitReader<'a> {
-    rest: &'a [u8],
-    /// The next bits, from the top.
-    buffer: u64,
-    /// How many of them there are.
-    filled: u32,
-}
-
-impl<'a> BitReader<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, buffer: 0, filled: 0 }
-    }
-
-    fn read(&mut self, len: u32) -> Option<u64> {
-        // A refilled buffer holds at least 57 bits.
-        if len > 56 {
-            let high = self.read(len - 32)?;
-            return self.read(32).map(|low| (high << 32) | low);
-        }
-        if len == 0 {
-            return Some(0);
-        }
-        if self.filled < len {
-            self.refill();
-            if self.filled < len {
-                return None;
-            }
-        }
-        let value = self.buffer >> (64 - len);
-        self.buffer <<= len;
-        self.filled -= len;
-        Some(value)
-    }
-
-    fn refill(&mut self) {
-        if let Some((word, _)) = self.rest.split_first_chunk::<8>() {
-            let taken = (64 - self.filled) / 8;
-            // Bits beyond the taken bytes are masked off, so that the next refill finds zeros there.
-            let mask = u64::MAX.checked_shl(64 - self.filled - taken * 8).unwrap_or(0);
-            self.buffer |= (u64::from_be_bytes(*word) >> self.filled) & mask;
-            self.filled += taken * 8;
-            self.rest = self.rest.get(taken as usize..).unwrap_or_default();
-            return;
-        }
-        while self.filled <= 56
-            && let Some((byte, rest)) = self.rest.split_first()
-        {
-            self.buffer |= u64::from(*byte) << (56 - self.filled);
-            self.filled += 8;
-            self.rest = rest;
-        }
     }
 }
 

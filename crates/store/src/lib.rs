@@ -19,6 +19,8 @@
 //! # Ok::<(), aegis_store::AppendError>(())
 //! ```
 
+mod bits;
+mod chunk;
 mod codec;
 mod disk;
 mod errors;

@@ -7,6 +7,7 @@ use signal::{Exemplar, MetricMetadata, Sample, TimeRange, Timestamp};
 
 use super::labelled::Labelled;
 use super::{Extent, SegmentId, Size};
+use crate::chunk::Packed;
 use crate::gorilla;
 
 /// Samples per chunk.
@@ -40,8 +41,7 @@ struct Chunk {
     segment: SegmentId,
     first: Timestamp,
     last: Timestamp,
-    count: u32,
-    bytes: Arc<[u8]>,
+    samples: Packed,
 }
 
 impl MetricsHead {
@@ -117,8 +117,8 @@ impl SeriesHead {
         if encoder.count() == 0 {
             return;
         }
-        let (first, last, count) = (encoder.first(), encoder.last(), encoder.count());
-        let chunk = Chunk { segment: self.segment, first, last, count, bytes: Arc::from(encoder.bytes()) };
+        let (first, last) = (encoder.first(), encoder.last());
+        let chunk = Chunk { segment: self.segment, first, last, samples: Packed::new(encoder) };
         Arc::make_mut(&mut self.sealed).push(chunk);
     }
 
@@ -139,7 +139,7 @@ impl SeriesHead {
     }
 
     pub(crate) fn count(&self) -> u64 {
-        let sealed: u64 = self.sealed.iter().map(|chunk| u64::from(chunk.count)).sum();
+        let sealed: u64 = self.sealed.iter().map(|chunk| u64::from(chunk.samples.count())).sum();
         sealed + u64::from(self.open.count()) + self.late.len() as u64
     }
 
@@ -148,7 +148,7 @@ impl SeriesHead {
         let mut samples = Vec::new();
         let overlaps = |first, last| range.overlaps(&TimeRange::new(first, last));
         for chunk in self.sealed.iter().filter(|chunk| overlaps(chunk.first, chunk.last)) {
-            gorilla::decode(&chunk.bytes, chunk.count, &mut samples);
+            chunk.samples.unpack(&mut samples);
         }
         if self.open.count() > 0 && overlaps(self.open.first(), self.open.last()) {
             gorilla::decode(self.open.bytes(), self.open.count(), &mut samples);
