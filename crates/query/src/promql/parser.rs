@@ -551,4 +551,4 @@ fn misplaced(expr: &Expr, modifier: &str) -> Mistake {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,8 +1,10 @@
+use proptest::prelude::*;
 use signal::{SeriesWrite, WriteBatch};
 use store::Store;
 
 use super::*;
 use crate::promql::parse;
+use crate::promql::parser::tests::expressions;
 
 /// Ten series `m{n="…"}` with a sample each minute from 0 to 9 minutes, worth minutes times series.
 fn snapshot() -> Snapshot {
@@ -123,4 +125,42 @@ fn odd_times_do_not_overflow() {
     assert_eq!(empty.value, Value::Matrix(Vec::new()));
     let endless = Steps { start: Timestamp::MIN, end: Timestamp::MAX, step: Duration::from_millis(1) };
     assert_eq!(range(&parse("m").unwrap(), &snapshot, endless, &settings, &cancel), Err(EvalError::TooManySamples));
+}
+
+/// Values by labels, with every NaN alike.
+fn values(found: impl Iterator<Item = (Labels, f64)>) -> Vec<(Labels, u64)> {
+    let mut values: Vec<_> = found
+        .map(|(labels, value)| (labels, if value.is_nan() { f64::NAN.to_bits() } else { value.to_bits() }))
+        .collect();
+    values.sort();
+    values
+}
+
+proptest! {
+    #[test]
+    fn each_step_of_a_range_is_an_instant(query in expressions()) {
+        let (snapshot, settings, cancel) = (snapshot(), Settings::default(), Cancel::default());
+        let Ok(expr) = parse(&query) else { return Ok(()) };
+        let Ok(answer) = range(&expr, &snapshot, steps(120_000, 240_000, 60), &settings, &cancel) else {
+            return Ok(());
+        };
+        let Value::Matrix(series) = answer.value else { panic!("{query}: no matrix") };
+        for at in [120_000, 180_000, 240_000].map(Timestamp) {
+            let sample = |series: &Series| {
+                let sample = series.samples.iter().find(|sample| sample.at == at)?;
+                Some((series.labels.clone(), sample.value))
+            };
+            let want = values(series.iter().filter_map(sample));
+            let got = match instant(&expr, &snapshot, at, &settings, &cancel) {
+                Ok(Answer { value: Value::Vector(samples), .. }) => {
+                    values(samples.into_iter().map(|one| (one.labels, one.sample.value)))
+                }
+                Ok(Answer { value: Value::Scalar(sample), .. }) => {
+                    values([(Labels::empty(), sample.value)].into_iter())
+                }
+                other => panic!("{query}: {other:?}"),
+            };
+            prop_assert_eq!(got, want, "{} at {}", query, at);
+        }
+    }
 }

@@ -199,9 +199,13 @@ fn selectors_stand_alone() {
 }
 
 /// Texts of expressions, most of them well typed.
-fn expressions() -> impl Strategy<Value = String> {
+pub(in crate::promql) fn expressions() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         "[a-z:_][a-z0-9_:]{0,8}",
+        Just("m".to_owned()),
+        Just("m{n=~\"[0-4]\"}".to_owned()),
+        Just("rate(m[3m])".to_owned()),
+        Just("m offset 1m > 5".to_owned()),
         Just("up{job=~\"a.*\",x!=\"\"}".to_owned()),
         Just("{\"my.metric\",\"a b\"!~'x'}".to_owned()),
         Just("up offset -5m @ 3".to_owned()),
