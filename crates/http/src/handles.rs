@@ -1,0 +1,15 @@
+//! The few handles a route needs: where to write, where to read, what the shell wants shown.
+
+mod ingress;
+mod reader;
+mod views;
+
+use std::sync::Arc;
+
+pub use ingress::{Ingress, Turn, WriteError, WriteRequest, Written, commit};
+pub use reader::{QueryError, Reader};
+use signal::Timestamp;
+pub use views::{AlertState, AlertView, BuildInfo, Health, RuleGroupView, RuleKind, RuleView, TargetView, View, Views};
+
+/// What time it is; handed in because this crate reads no clock.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;

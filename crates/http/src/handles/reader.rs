@@ -1,0 +1,101 @@
+//! The way out: bounded, cancellable evaluation over a snapshot, away from the request threads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use query::Cancel;
+use store::{Snapshot, Store, StoreStatus};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+/// Evaluations that may run at once; the others wait within their own deadline.
+const CONCURRENT: usize = 16;
+/// Upstream's default query timeout; a request may only lower it.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Why an evaluation gave no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// The deadline passed, waiting included.
+    #[error("query timed out in expression evaluation")]
+    Timeout,
+    /// The evaluation died; a defect of ours.
+    #[error("query evaluation failed unexpectedly")]
+    Defect,
+    /// The server is going down.
+    #[error("the server is shutting down")]
+    Stopped,
+}
+
+/// Runs queries; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    store: Arc<Store>,
+    slots: Arc<Semaphore>,
+    timeout: Duration,
+}
+
+impl Reader {
+    /// Reads from `store`: 16 evaluations at once, two minutes each.
+    #[must_use]
+    pub fn new(store: Arc<Store>) -> Self {
+        Self { store, slots: Arc::new(Semaphore::new(CONCURRENT)), timeout: TIMEOUT }
+    }
+
+    /// The same with another upper bound for the time one query may take.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// What is stored at this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.store.snapshot()
+    }
+
+    /// Counts per signal.
+    #[must_use]
+    pub fn status(&self) -> StoreStatus {
+        self.store.status()
+    }
+
+    /// Runs `work` over a fresh snapshot on a thread that may block.
+    ///
+    /// `wanted` may lower the deadline. When it passes, or when the returned future is dropped because the client left,
+    /// the `Cancel` given to `work` is tripped; its slot is free again once `work` has returned.
+    ///
+    /// # Errors
+    /// `QueryError::Timeout` after the deadline, `Defect` when `work` panicked.
+    pub async fn run<T, F>(&self, wanted: Option<Duration>, work: F) -> Result<T, QueryError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Snapshot, &Cancel) -> T + Send + 'static,
+    {
+        let deadline = wanted.map_or(self.timeout, |wanted| wanted.min(self.timeout));
+        let evaluate = async {
+            let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| QueryError::Stopped)?;
+            let cancel = Cancel::default();
+            let _guard = TripOnDrop(cancel.clone());
+            let store = Arc::clone(&self.store);
+            let task = spawn_blocking(move || {
+                let answer = work(&store.snapshot(), &cancel);
+                drop(slot);
+                answer
+            });
+            task.await.map_err(|_| QueryError::Defect)
+        };
+        timeout(deadline, evaluate).await.map_err(|_| QueryError::Timeout)?
+    }
+}
+
+/// Tells a running evaluation that nobody waits for it any more.
+struct TripOnDrop(Cancel);
+
+impl Drop for TripOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}

@@ -1,0 +1,135 @@
+//! Loki's envelope and result shapes.
+
+use std::collections::BTreeMap;
+
+use axum::http::HeaderMap;
+use axum::response::Response;
+use query::logql::{Answer, Direction, Point, StreamAnswer};
+use signal::{Labels, Nanos, Sample};
+
+use crate::json;
+use crate::prometheus::{matrix_element, vector_element};
+
+/// How streams are to be shown.
+pub(super) struct Shape {
+    is_categorized: bool,
+    direction: Direction,
+}
+
+impl Shape {
+    pub(super) fn of(headers: &HeaderMap, direction: Direction) -> Self {
+        let flags = headers.get("X-Loki-Response-Encoding-Flags").and_then(|value| value.to_str().ok());
+        let is_categorized = flags.is_some_and(|flags| flags.split(',').any(|flag| flag.trim() == "categorize-labels"));
+        Self { is_categorized, direction }
+    }
+}
+
+/// `{"status":"success","data":…}` around finished JSON.
+pub(super) fn data(value: &str) -> Response {
+    json::response(format!(r#"{{"status":"success","data":{value}}}"#))
+}
+
+/// A list as data.
+pub(super) fn list<T>(items: impl IntoIterator<Item = T>, element: impl FnMut(&mut String, T)) -> Response {
+    let mut body = String::new();
+    json::array(&mut body, items, element);
+    data(&body)
+}
+
+/// A whole query response.
+pub(super) fn query(answer: &Answer, shape: &Shape) -> String {
+    let mut body = String::from(r#"{"status":"success","data":{"resultType":"#);
+    let mut lines = 0;
+    match answer {
+        Answer::Streams(streams) => {
+            lines = streams.iter().map(|stream| stream.lines.len()).sum();
+            body.push_str(r#""streams","result":"#);
+            if shape.is_categorized {
+                categorized(&mut body, streams, shape.direction);
+                body.push_str(r#","encodingFlags":["categorize-labels"]"#);
+            } else {
+                json::array(&mut body, streams, merged);
+            }
+        }
+        Answer::Vector(series) => {
+            body.push_str(r#""vector","result":"#);
+            json::array(&mut body, series, |out, (labels, point)| vector_element(out, labels, sample(*point)));
+        }
+        Answer::Matrix(series) => {
+            body.push_str(r#""matrix","result":"#);
+            json::array(&mut body, series, |out, one| {
+                let samples: Vec<Sample> = one.points.iter().copied().map(sample).collect();
+                matrix_element(out, &one.labels, &samples);
+            });
+        }
+        Answer::Scalar(point) => {
+            // Loki writes this one time in whole milliseconds.
+            let ms = point.at.to_timestamp().0;
+            body.push_str(&format!(r#""scalar","result":[{ms},"{}"]"#, json::number(point.value)));
+        }
+    }
+    body.push_str(r#","stats":"#);
+    stats(&mut body, lines);
+    body.push_str("}}");
+    body
+}
+
+fn sample(point: Point) -> Sample {
+    Sample { at: point.at.to_timestamp(), value: point.value }
+}
+
+/// logcli insists on this object; what is not measured is zero.
+pub(super) fn stats(out: &mut String, lines: usize) {
+    out.push_str(&format!(
+        r#"{{"summary":{{"bytesProcessedPerSecond":0,"linesProcessedPerSecond":0,"totalBytesProcessed":0,"totalLinesProcessed":0,"execTime":0,"queueTime":0,"subqueries":0,"totalEntriesReturned":{lines},"splits":0,"shards":0}},"querier":{{"store":{{}}}},"ingester":{{"store":{{}}}},"cache":{{}},"index":{{}}}}"#
+    ));
+}
+
+fn merged(out: &mut String, stream: &StreamAnswer) {
+    out.push_str(r#"{"stream":"#);
+    json::labels(out, &stream.labels);
+    out.push_str(r#","values":"#);
+    json::array(out, &stream.lines, |out, (at, line)| {
+        entry(out, *at, line);
+        out.push(']');
+    });
+    out.push('}');
+}
+
+fn entry(out: &mut String, at: Nanos, line: &str) {
+    out.push_str(&format!(r#"["{}","#, at.0));
+    json::string(out, line);
+}
+
+/// One element per stored stream; what parsers and metadata added stands beside each line.
+fn categorized(out: &mut String, streams: &[StreamAnswer], direction: Direction) {
+    let mut groups: BTreeMap<&Labels, Vec<(Nanos, &str, &StreamAnswer)>> = BTreeMap::new();
+    for stream in streams {
+        let lines = stream.lines.iter().map(|(at, line)| (*at, line.as_str(), stream));
+        groups.entry(&stream.stream).or_default().extend(lines);
+    }
+    json::array(out, groups, |out, (labels, mut lines)| {
+        match direction {
+            Direction::Forward => lines.sort_by_key(|(at, _, _)| *at),
+            Direction::Backward => lines.sort_by_key(|(at, _, _)| std::cmp::Reverse(*at)),
+        }
+        out.push_str(r#"{"stream":"#);
+        json::labels(out, labels);
+        out.push_str(r#","values":"#);
+        json::array(out, lines, |out, (at, line, stream)| {
+            entry(out, at, line);
+            out.push_str(",{");
+            let parts = [("structuredMetadata", &stream.structured), ("parsed", &stream.parsed)];
+            for (place, (name, labels)) in parts.into_iter().filter(|(_, labels)| !labels.is_empty()).enumerate() {
+                if place > 0 {
+                    out.push(',');
+                }
+                json::string(out, name);
+                out.push(':');
+                json::labels(out, labels);
+            }
+            out.push_str("}]");
+        });
+        out.push('}');
+    });
+}

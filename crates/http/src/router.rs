@@ -1,0 +1,110 @@
+//! All routes on one port.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+
+use crate::handles::{BuildInfo, Clock, Ingress, Reader, Views};
+use crate::health::{self, MetricsText};
+use crate::{loki, otlp, prometheus, tempo};
+
+/// Everything the routes need from the rest of Aegis.
+pub struct Parts {
+    /// The way to the writer thread.
+    pub ingress: Ingress,
+    /// The way to the stored signals.
+    pub reader: Reader,
+    /// Rules, alerts, targets, status; filled by the shell.
+    pub views: Views,
+    /// What time it is.
+    pub now: Clock,
+    /// The text of `/metrics`.
+    pub metrics_text: MetricsText,
+    /// Until this is true, everything but health answers 503.
+    pub is_ready: Arc<AtomicBool>,
+    /// False while nothing can be written, as on a full disk: the readiness probe shows it, queries go on.
+    pub is_writable: Arc<AtomicBool>,
+    /// Sizes a request may have.
+    pub limits: ingest::Limits,
+    /// Who answers.
+    pub build: BuildInfo,
+    /// Aegis' own API and pages. Merged as it is: no CORS headers, and its fallback is not used.
+    pub extra: Router,
+}
+
+impl Parts {
+    /// Ready at once, default limits, nothing to show yet, no extra routes.
+    #[must_use]
+    pub fn new(ingress: Ingress, reader: Reader, now: Clock) -> Self {
+        Self {
+            ingress,
+            reader,
+            views: Views::default(),
+            now,
+            metrics_text: Arc::new(String::new),
+            is_ready: Arc::new(AtomicBool::new(true)),
+            is_writable: Arc::new(AtomicBool::new(true)),
+            limits: ingest::Limits::default(),
+            build: BuildInfo::default(),
+            extra: Router::new(),
+        }
+    }
+}
+
+/// The whole server: Prometheus, Loki, Tempo and OTLP (HTTP and gRPC), health, and `parts.extra`.
+#[must_use]
+pub fn router(parts: Parts) -> Router {
+    let prometheus = prometheus::Handles {
+        ingress: parts.ingress.clone(),
+        reader: parts.reader.clone(),
+        views: parts.views.clone(),
+        now: parts.now.clone(),
+        limits: parts.limits,
+        build: parts.build.clone(),
+    };
+    let loki = loki::Handles {
+        ingress: parts.ingress.clone(),
+        reader: parts.reader.clone(),
+        now: parts.now.clone(),
+        limits: parts.limits,
+        build: parts.build.clone(),
+    };
+    let tempo = tempo::Handles { reader: parts.reader.clone(), now: parts.now.clone(), build: parts.build.clone() };
+    let otlp = otlp::Handles { ingress: parts.ingress.clone(), now: parts.now.clone(), limits: parts.limits };
+    let telemetry = prometheus::routes(prometheus)
+        .merge(loki::routes(loki))
+        .merge(tempo::routes(tempo))
+        .merge(otlp::http_routes(otlp.clone()))
+        .method_not_allowed_fallback(health::wrong_method)
+        .layer(from_fn_with_state(Arc::clone(&parts.is_ready), health::only_when_ready))
+        .layer(from_fn(health::cross_origin));
+    let plain = health::routes(health::Readiness::new(&parts.is_ready, &parts.is_writable), &parts.metrics_text)
+        .merge(parts.extra)
+        .merge(telemetry)
+        .method_not_allowed_fallback(health::wrong_method)
+        .fallback(health::unknown_path)
+        .layer(DefaultBodyLimit::max(parts.limits.max_compressed_bytes))
+        .layer(CompressionLayer::new());
+    plain
+        .merge(otlp::grpc_routes(otlp).layer(from_fn_with_state(Arc::clone(&parts.is_ready), health::only_when_ready)))
+        .layer(CatchPanicLayer::custom(health::panicked))
+}
+
+/// OTLP alone, HTTP and gRPC, for the ports where exporters look for it by default (4318 and 4317).
+#[must_use]
+pub fn otlp_router(ingress: Ingress, now: Clock, limits: ingest::Limits, is_ready: Arc<AtomicBool>) -> Router {
+    let handles = otlp::Handles { ingress, now, limits };
+    let http = otlp::http_routes(handles.clone())
+        .method_not_allowed_fallback(health::wrong_method)
+        .fallback(health::unknown_path)
+        .layer(from_fn(health::cross_origin))
+        .layer(CompressionLayer::new());
+    http.merge(otlp::grpc_routes(handles))
+        .layer(from_fn_with_state(is_ready, health::only_when_ready))
+        .layer(CatchPanicLayer::custom(health::panicked))
+}

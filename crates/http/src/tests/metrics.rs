@@ -1,0 +1,150 @@
+use axum::http::StatusCode;
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test]
+async fn what_is_written_is_read_at_once() {
+    let (router, _) = server();
+    with_metrics(&router).await;
+
+    for prefix in ["/api/v1", "/prometheus/api/v1"] {
+        let reply = ask(
+            &router,
+            &format!("{prefix}/query"),
+            &[("query", "sum by (status) (rate(http_requests_total[1m]))"), ("time", "1706189400")],
+        )
+        .await;
+        assert_eq!(
+            reply.json(),
+            json!({"status": "success", "data": {"resultType": "vector", "result": [
+                {"metric": {"status": "201"}, "value": [NOW_S, "2"]},
+                {"metric": {"status": "500"}, "value": [NOW_S, "0.5"]},
+            ]}})
+        );
+        assert_eq!(reply.headers["content-type"], "application/json");
+    }
+
+    let form = "query=http_requests_total%7Bstatus%3D%22500%22%7D&start=1706189370&end=1706189400&step=15";
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    let reply = post(&router, "/api/v1/query_range", &headers, form).await;
+    assert_eq!(
+        reply.json(),
+        json!({"status": "success", "data": {"resultType": "matrix", "result": [{
+            "metric": {"__name__": "http_requests_total", "service": "backend", "status": "500"},
+            "values": [[NOW_S - 30, "135"], [NOW_S - 15, "142.5"], [NOW_S, "150"]],
+        }]}})
+    );
+}
+
+#[tokio::test]
+async fn every_result_type_has_upstreams_shape() {
+    let (router, _) = server();
+    with_metrics(&router).await;
+    for (query, want) in [
+        ("1+1", json!({"resultType": "scalar", "result": [NOW_S, "2"]})),
+        ("\"text\"", json!({"resultType": "string", "result": [NOW_S, "text"]})),
+        ("1/0", json!({"resultType": "scalar", "result": [NOW_S, "+Inf"]})),
+        ("absent_metric", json!({"resultType": "vector", "result": []})),
+        (
+            "http_requests_total{status=\"500\"}[20s]",
+            json!({"resultType": "matrix", "result": [{
+                "metric": {"__name__": "http_requests_total", "service": "backend", "status": "500"},
+                "values": [[NOW_S - 15, "142.5"], [NOW_S, "150"]],
+            }]}),
+        ),
+    ] {
+        let reply = ask(&router, "/api/v1/query", &[("query", query)]).await;
+        assert_eq!(reply.json()["data"], want, "{query}");
+    }
+    let reply = ask(&router, "/api/v1/query", &[("query", "http_requests_total"), ("limit", "1")]).await.json();
+    assert_eq!(reply["data"]["result"].as_array().unwrap().len(), 1);
+    assert_eq!(reply["warnings"], json!(["results truncated due to limit"]));
+    let reply = ask(&router, "/api/v1/query", &[("query", "rate(gauge[5m])")]).await.json();
+    assert_eq!(reply["status"], "success");
+}
+
+#[tokio::test]
+async fn series_labels_and_values_are_listed() {
+    let (router, _) = server();
+    with_metrics(&router).await;
+    for (path, parameters, want) in [
+        (
+            "/api/v1/series",
+            &[("match[]", "{status=\"500\"}"), ("match[]", "http_requests_total{status=~\"5..\"}")][..],
+            json!([{"__name__": "http_requests_total", "service": "backend", "status": "500"}]),
+        ),
+        ("/api/v1/series", &[("match[]", "up")], json!([])),
+        ("/api/v1/labels", &[], json!(["__name__", "service", "status"])),
+        ("/api/v1/labels", &[("match[]", "up")], json!([])),
+        ("/api/v1/label/status/values", &[], json!(["201", "500"])),
+        ("/api/v1/label/status/values", &[("match[]", "{status=~\"2..\"}")], json!(["201"])),
+        ("/api/v1/label/__name__/values", &[], json!(["http_requests_total"])),
+        ("/api/v1/label/U__status/values", &[], json!(["201", "500"])),
+        ("/api/v1/label/nobody/values", &[], json!([])),
+        ("/api/v1/label/status/values", &[("start", "0"), ("end", "100")], json!([])),
+    ] {
+        let reply = ask(&router, path, parameters).await;
+        assert_eq!(reply.json(), json!({"status": "success", "data": want}), "{path} {parameters:?}");
+    }
+    let cut = ask(&router, "/api/v1/label/status/values", &[("limit", "1")]).await.json();
+    assert_eq!(cut, json!({"status": "success", "data": ["201"], "warnings": ["results truncated due to limit"]}));
+}
+
+#[tokio::test]
+async fn metadata_and_exemplars_come_back() {
+    let (router, _) = server();
+    let mut one = series(&[("__name__", "http_requests_total")], &[(NOW.0, 7.0)]);
+    one.exemplars = vec![Exemplar { labels: labels(&[("trace_id", "abc")]), value: 0.5, timestamp: NOW.0 }];
+    let metadata = Metadata { kind: 1, family: "http_requests_total".to_owned(), help: "Requests.".to_owned() };
+    let body = snappy(&WriteRequest { timeseries: vec![one], metadata: vec![metadata] });
+    let reply = post(&router, "/api/v1/write", &[("content-type", "application/x-protobuf")], body).await;
+    assert_eq!(reply.status, StatusCode::NO_CONTENT, "{}", reply.text());
+
+    let reply = get(&router, "/api/v1/metadata").await.json();
+    assert_eq!(reply["data"], json!({"http_requests_total": [{"type": "counter", "help": "Requests.", "unit": ""}]}));
+    assert_eq!(get(&router, "/api/v1/metadata?metric=other").await.json()["data"], json!({}));
+    let reply = ask(&router, "/api/v1/query_exemplars", &[("query", "sum(rate(http_requests_total[5m]))")]).await;
+    assert_eq!(
+        reply.json()["data"],
+        json!([{"seriesLabels": {"__name__": "http_requests_total"}, "exemplars": [
+            {"labels": {"trace_id": "abc"}, "value": "0.5", "timestamp": NOW_S}
+        ]}])
+    );
+}
+
+#[tokio::test]
+async fn the_valid_part_of_a_refused_write_is_kept() {
+    let (router, _) = server();
+    let good = series(&[("__name__", "good")], &[(NOW.0, 1.0)]);
+    let nameless = series(&[("job", "x")], &[(NOW.0, 1.0)]);
+    let future = series(&[("__name__", "future")], &[(NOW.0 + 86_400_000, 1.0)]);
+    let reply = remote_write(&router, vec![good, nameless, future]).await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert_eq!(ask(&router, "/api/v1/query", &[("query", "good")]).await.json()["data"]["result"][0]["value"][1], "1");
+
+    let same = remote_write(&router, vec![series(&[("__name__", "good")], &[(NOW.0, 1.0)])]).await;
+    assert_eq!(same.status, StatusCode::NO_CONTENT, "the same sample again is fine");
+    let other = remote_write(&router, vec![series(&[("__name__", "good")], &[(NOW.0, 2.0)])]).await;
+    assert_eq!(other.status, StatusCode::BAD_REQUEST);
+    assert!(other.text().contains("1 stays, 2 is refused"), "{}", other.text());
+}
+
+#[tokio::test]
+async fn federation_gives_the_latest_samples_as_text() {
+    let (router, _) = server();
+    with_metrics(&router).await;
+    let reply = ask(&router, "/federate", &[("match[]", "{status=\"500\"}")]).await;
+    assert_eq!(
+        reply.text(),
+        "# TYPE http_requests_total untyped\n\
+         http_requests_total{service=\"backend\",status=\"500\"} 150 1706189400000\n"
+    );
+}
+
+#[tokio::test]
+async fn a_query_is_printed_in_canonical_form() {
+    let (router, _) = server();
+    let reply = ask(&router, "/api/v1/format_query", &[("query", "sum(rate(a[5m]))by(job)")]).await;
+    assert_eq!(reply.json(), json!({"status": "success", "data": "sum by (job) (rate(a[5m]))"}));
+}
