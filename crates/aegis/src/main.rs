@@ -1,2 +1,70 @@
-//! Placeholder: being written.
-fn main() {}
+//! Aegis: keeps metrics, logs and traces, detects what goes wrong, finds the cause, acts within policy, proves that it
+//! helped, and keeps the record. This crate is the shell around the others: command line, configuration, assembly,
+//! threads, clocks and sockets.
+
+mod assemble;
+mod audit_commands;
+mod cli;
+mod clock;
+mod config;
+mod control_loop;
+mod instruments;
+mod logging;
+mod scrape;
+mod sources;
+mod watching;
+mod writer;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    // Two TLS providers compiled in would make rustls panic at run time unless one is chosen.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            cli::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => assemble::serve(&args),
+        Command::Demo(args) => {
+            let passed = multi_threaded()?.block_on(demo::run(args))?;
+            Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Check(what) => cli::check(&what),
+        Command::Audit(what) => audit_commands::audit(&what),
+        Command::Replay(args) => audit_commands::replay(&args),
+        Command::Supervise(args) => {
+            local::supervise(&args.options()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Launch(args) => Err(local::launch(&args.command).into()),
+        Command::DemoBackend(args) => {
+            single_threaded()?.block_on(demo::backend::run(args))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::DemoProxy(args) => {
+            single_threaded()?.block_on(demo::proxy::run(args))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn multi_threaded() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()
+}
+
+/// One replica of the sample application is to stay small.
+fn single_threaded() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}

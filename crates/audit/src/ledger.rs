@@ -38,11 +38,17 @@ pub struct Record {
 #[derive(Debug)]
 pub struct Ledger {
     file: Box<dyn DiskFile>,
-    head: String,
-    seq: u64,
-    len: u64,
+    state: Head,
     is_broken: bool,
     _lock: Box<dyn DiskLock>,
+}
+
+/// Where the chain ends.
+#[derive(Debug)]
+struct Head {
+    hash: String,
+    seq: u64,
+    len: u64,
 }
 
 /// What was found when the ledger was opened.
@@ -155,22 +161,22 @@ impl Ledger {
         disk.create_dir_all(dir).map_err(io)?;
         let lock = disk.lock(&dir.join("lock")).map_err(io)?;
         let lock = lock.ok_or_else(|| OpenError::InUse { file: path.clone() })?;
-        let mut file = disk.open(&path).map_err(io)?;
+        let (file, state, opened) = load(&path, disk)?;
         disk.sync_dir(dir).map_err(io)?;
-        let bytes = disk.read(&path).map_err(io)?;
+        Ok((Self { file, state, is_broken: false, _lock: lock }, opened))
+    }
 
-        let mut records = Vec::new();
-        let verified = walk(&bytes, |record| records.push(record));
-        if let Some(source) = verified.bad {
-            return Err(OpenError::Bad { file: path, source });
-        }
-        let len = bytes.len() as u64 - verified.unfinished_bytes;
-        if verified.unfinished_bytes > 0 {
-            file.truncate(len).map_err(io)?;
-            file.sync().map_err(io)?;
-        }
-        let ledger = Self { file, head: verified.head, seq: verified.records, len, is_broken: false, _lock: lock };
-        Ok((ledger, Opened { records, dropped_bytes: verified.unfinished_bytes }))
+    /// Reads everything back and goes on from there, after a write that failed.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; the ledger then stays as it was.
+    pub fn reload(&mut self, dir: &Path, disk: &dyn Disk) -> Result<Opened, OpenError> {
+        let path = dir.join(LEDGER_FILE);
+        let (file, state, opened) = load(&path, disk)?;
+        self.file = file;
+        self.state = state;
+        self.is_broken = false;
+        Ok(opened)
     }
 
     /// Makes one step durable: on return it survives a crash and a loss of power. Answers the sequence number.
@@ -181,41 +187,70 @@ impl Ledger {
         if self.is_broken {
             return Err(AppendError::Broken);
         }
-        let seq = self.seq + 1;
+        let seq = self.state.seq + 1;
         let record = Record { v: FORMAT, seq, at, heard: input.clone(), effects: effects.to_vec() };
         let encode = |source| AppendError::Encode { seq, source };
         let body = serde_json::to_string(&record).map_err(encode)?;
-        let hash = chain(&self.head, &body);
-        let line = format!("{{\"hash\":\"{hash}\",\"prev\":\"{}\",\"body\":{body}}}\n", self.head);
+        let hash = chain(&self.state.hash, &body);
+        let line = format!("{{\"hash\":\"{hash}\",\"prev\":\"{}\",\"body\":{body}}}\n", self.state.hash);
         let written = self.file.append(line.as_bytes()).and_then(|()| self.file.sync());
         if let Err(source) = written {
-            let undone = self.file.truncate(self.len).and_then(|()| self.file.sync());
+            let undone = self.file.truncate(self.state.len).and_then(|()| self.file.sync());
             self.is_broken = undone.is_err();
             return Err(AppendError::Io { seq, source });
         }
-        self.seq = seq;
-        self.len += line.len() as u64;
-        self.head = hash;
+        self.state = Head { hash, seq, len: self.state.len + line.len() as u64 };
         Ok(record)
     }
 
     /// Hash of the last record; anchor it elsewhere to prove later that nothing before it was changed.
     #[must_use]
     pub fn head(&self) -> &str {
-        &self.head
+        &self.state.hash
     }
 
     /// Sequence number of the last record; 0 when there is none.
     #[must_use]
     pub fn seq(&self) -> u64 {
-        self.seq
+        self.state.seq
     }
+}
+
+/// Opens the file, checks the chain, cuts off an unfinished last line.
+fn load(path: &Path, disk: &dyn Disk) -> Result<(Box<dyn DiskFile>, Head, Opened), OpenError> {
+    let io = |source| OpenError::Io { file: path.to_owned(), source };
+    let mut file = disk.open(path).map_err(io)?;
+    let bytes = disk.read(path).map_err(io)?;
+    let mut records = Vec::new();
+    let verified = walk(&bytes, |record| records.push(record));
+    if let Some(source) = verified.bad {
+        return Err(OpenError::Bad { file: path.to_owned(), source });
+    }
+    let len = bytes.len() as u64 - verified.unfinished_bytes;
+    if verified.unfinished_bytes > 0 {
+        file.truncate(len).map_err(io)?;
+        file.sync().map_err(io)?;
+    }
+    let head = Head { hash: verified.head, seq: verified.records, len };
+    Ok((file, head, Opened { records, dropped_bytes: verified.unfinished_bytes }))
 }
 
 /// Checks the bytes of a ledger file and names the first record that does not hold.
 #[must_use]
 pub fn verify(bytes: &[u8]) -> Verified {
     walk(bytes, |_| {})
+}
+
+/// The records of a ledger file, oldest first; an unfinished last line is left out.
+///
+/// # Errors
+/// The first record that does not hold.
+pub fn read(bytes: &[u8]) -> Result<Vec<Record>, BadRecord> {
+    let mut records = Vec::new();
+    match walk(bytes, |record| records.push(record)).bad {
+        Some(bad) => Err(bad),
+        None => Ok(records),
+    }
 }
 
 fn walk(bytes: &[u8], mut each: impl FnMut(Record)) -> Verified {

@@ -29,7 +29,7 @@ mod report;
 mod timeline;
 
 pub use kpis::{Kpis, kpis};
-pub use ledger::{AppendError, BadRecord, LEDGER_FILE, Ledger, OpenError, Opened, Record, Verified, verify};
+pub use ledger::{AppendError, BadRecord, LEDGER_FILE, Ledger, OpenError, Opened, Record, Verified, read, verify};
 pub use replay::{Divergence, Replayed, replay};
 pub use report::report;
 pub use timeline::{ActionView, CauseView, Entry, IncidentView, StageName, Timeline, fold};

@@ -1,0 +1,387 @@
+//! The file as written. Every key is optional; unknown keys are errors.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ingest::scrape::{ScrapeConfig, ScrapeFile};
+use policy::{LimitSettings, Policy};
+use remediate::VerifySettings;
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+use signal::parse_duration;
+
+use super::problem::Problems;
+use super::{Config, RemoteSettings, StoreLimits};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ConfigFile {
+    /// Address and port of everything: API, UI, ingestion. Default `127.0.0.1:4300`.
+    listen: Option<Spanned<String>>,
+    otlp: OtlpFile,
+    store: StoreFile,
+    global: GlobalFile,
+    /// What is scraped, as in a Prometheus configuration.
+    scrape_configs: Vec<Spanned<ScrapeFile>>,
+    detect: DetectFile,
+    verify: VerifyFile,
+    policy: PolicyFile,
+    drivers: DriversFile,
+    sources: SourcesFile,
+}
+
+/// The `otlp:` section: further ports for OpenTelemetry exporters. `off` closes one.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct OtlpFile {
+    /// OTLP over gRPC. Default `127.0.0.1:4317`.
+    grpc: Option<Spanned<String>>,
+    /// OTLP over HTTP. Default `127.0.0.1:4318`.
+    http: Option<Spanned<String>>,
+}
+
+/// The `store:` section.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct StoreFile {
+    /// How long signals are kept. At least `1h`. Default `15d`.
+    retention: Option<Spanned<String>>,
+    /// How many bytes each signal may take on disk, such as `1GiB`. At least `64MiB`. Default `1GiB`.
+    max_size: Option<Spanned<String>>,
+    /// `always` (an acknowledged write survives a loss of power) or `never` (it survives a crash of Aegis). Default
+    /// `always`.
+    fsync: Option<Spanned<String>>,
+}
+
+/// The `global:` section, as in a Prometheus configuration.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct GlobalFile {
+    /// Time between two scrapes of a target. At least `1s`. Default `15s`.
+    scrape_interval: Option<Spanned<String>>,
+    /// How long a scrape may take; never more than the interval. Default `10s`.
+    scrape_timeout: Option<Spanned<String>>,
+    /// Time between two evaluations of the alert rules. At least `1s`. Default: the scrape interval.
+    evaluation_interval: Option<Spanned<String>>,
+}
+
+/// The `detect:` section.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DetectFile {
+    /// Time between two looks. At least `1s`. Default: the scrape interval.
+    interval: Option<Spanned<String>>,
+    /// Rate window; at least two scrape intervals. Default: four scrape intervals.
+    window: Option<Spanned<String>>,
+    /// Time between two analyses of the last hour. At least `10s`. Default `5m`.
+    analysis_interval: Option<Spanned<String>>,
+}
+
+/// The `verify:` section: how an action is proven.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct VerifyFile {
+    /// Rate window of the readings. Default: four scrape intervals.
+    window: Option<Spanned<String>>,
+    /// How long the symptoms must be gone without a break. Default: three scrape intervals.
+    hold: Option<Spanned<String>>,
+    /// After this long without proof an action counts as not fixed. Default `3m`.
+    deadline: Option<Spanned<String>>,
+}
+
+/// The `policy:` section. Without files nothing is permitted: Aegis observes and proposes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct PolicyFile {
+    /// The namespace meant by `deployment:NAME` in a policy question. Default `default`.
+    namespace: Option<String>,
+    /// Cedar policy files.
+    files: Vec<Spanned<PathBuf>>,
+    limits: LimitsFile,
+}
+
+/// The `policy.limits:` section: how much may be done, whatever the policies say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LimitsFile {
+    /// No deployment is scaled above this. Default 10.
+    max_replicas: Option<Spanned<u32>>,
+    /// One action multiplies replicas by no more than this. At least 2. Default 3.
+    max_scale_factor: Option<Spanned<u32>>,
+    /// Time between two actions of one kind on one target. Default `5m`.
+    cool_down: Option<Spanned<String>>,
+    /// Actions per hour on one target that did not end as a fix. Default 4.
+    actions_per_hour_target: Option<Spanned<u32>>,
+    /// Actions per hour everywhere that did not end as a fix. Default 12.
+    actions_per_hour_total: Option<Spanned<u32>>,
+    /// Older evidence is gathered again. Default `60s`.
+    max_evidence_age: Option<Spanned<String>>,
+    /// How long a permit can be used. Default `30s`.
+    permit_valid: Option<Spanned<String>>,
+}
+
+/// The `drivers:` section: what Aegis can act on.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DriversFile {
+    local: Option<LocalFile>,
+}
+
+/// The `drivers.local:` section: processes on this machine.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LocalFile {
+    /// The directory given to `aegis supervise --run-dir`.
+    run_dir: PathBuf,
+}
+
+/// The `sources:` section: servers to read from instead of the own store.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SourcesFile {
+    /// Prometheus, Mimir or VictoriaMetrics.
+    metrics: Option<RemoteFile>,
+    /// Loki.
+    logs: Option<RemoteFile>,
+    /// Tempo.
+    traces: Option<RemoteFile>,
+}
+
+/// One server to read from.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RemoteFile {
+    /// Base URL, such as `http://prometheus:9090`.
+    url: Spanned<String>,
+    /// File that holds a bearer token.
+    bearer_token_file: Option<PathBuf>,
+    /// User name for basic authentication.
+    username: Option<String>,
+    /// File that holds the password for basic authentication.
+    password_file: Option<PathBuf>,
+    /// How long one query may take. Default `10s`.
+    timeout: Option<Spanned<String>>,
+}
+
+impl ConfigFile {
+    /// Gives usable settings, adding a problem for each value that is not.
+    pub(super) fn check(self, base: &Path, problems: &mut Problems) -> Config {
+        let second = Duration::from_secs(1);
+        let interval = span(self.global.scrape_interval.as_ref(), Duration::from_secs(15), second, problems);
+        let timeout = span(self.global.scrape_timeout.as_ref(), Duration::from_secs(10).min(interval), second, problems);
+        let detect_interval = span(self.detect.interval.as_ref(), interval, second, problems);
+        let detect_window = span(self.detect.window.as_ref(), interval * 4, interval * 2, problems);
+        let analysis_interval =
+            span(self.detect.analysis_interval.as_ref(), Duration::from_secs(300), second * 10, problems);
+        let control = control::Settings {
+            verify: VerifySettings {
+                window: span(self.verify.window.as_ref(), interval * 4, interval * 2, problems),
+                step: interval,
+                hold: span(self.verify.hold.as_ref(), interval * 3, second, problems),
+                deadline: span(self.verify.deadline.as_ref(), Duration::from_secs(180), second * 10, problems),
+                watches: detect::default_watches(),
+            },
+            check_every: interval.min(second * 5),
+            ..control::Settings::default()
+        };
+        let mut jobs: Vec<ScrapeConfig> = Vec::new();
+        for job in self.scrape_configs {
+            match job.value.clone().check(interval, timeout) {
+                Ok(config) if jobs.iter().any(|known| known.job_name == config.job_name) => {
+                    problems.add(&job, format!("job `{}` is defined twice", config.job_name));
+                }
+                Ok(config) => jobs.push(under(base, config)),
+                Err(error) => problems.add(&job, chain(&error)),
+            }
+        }
+        Config {
+            listen: address(self.listen.as_ref(), 4300, problems).unwrap_or_else(|| loopback(4300)),
+            otlp_grpc: address(self.otlp.grpc.as_ref(), 4317, problems),
+            otlp_http: address(self.otlp.http.as_ref(), 4318, problems),
+            store: self.store.check(problems),
+            jobs,
+            rule_interval: span(self.global.evaluation_interval.as_ref(), interval, second, problems),
+            detect_interval,
+            detect_window,
+            analysis_interval,
+            control,
+            policy_namespace: self.policy.namespace.unwrap_or_else(|| "default".to_owned()),
+            limits: self.policy.limits.check(problems),
+            policies: check_policies(&self.policy.files, base, problems),
+            local_run_dir: self.drivers.local.map(|local| base.join(local.run_dir)),
+            metrics_source: self.sources.metrics.map(|remote| remote.check(base, problems)),
+            logs_source: self.sources.logs.map(|remote| remote.check(base, problems)),
+            traces_source: self.sources.traces.map(|remote| remote.check(base, problems)),
+        }
+    }
+}
+
+impl StoreFile {
+    fn check(self, problems: &mut Problems) -> StoreLimits {
+        let hour = Duration::from_secs(3600);
+        let retention = span(self.retention.as_ref(), hour * 24 * 15, hour, problems);
+        let mut max_bytes = 1 << 30;
+        if let Some(text) = &self.max_size {
+            match parse_size(&text.value) {
+                Some(bytes) if bytes >= 64 << 20 => max_bytes = bytes,
+                Some(_) => problems.add(text, format!("`{}` is too small: at least 64MiB", text.value)),
+                None => problems.add(text, format!("`{}` is not a size: write something like 512MiB or 2GiB", text.value)),
+            }
+        }
+        let fsync = match self.fsync.as_ref().map(|text| text.value.as_str()) {
+            None | Some("always") => true,
+            Some("never") => false,
+            Some(other) => {
+                if let Some(text) = &self.fsync {
+                    problems.add(text, format!("`{other}` is not known: `always` or `never`"));
+                }
+                true
+            }
+        };
+        StoreLimits { retention, max_bytes, fsync }
+    }
+}
+
+impl LimitsFile {
+    fn check(self, problems: &mut Problems) -> LimitSettings {
+        let normal = LimitSettings::default();
+        let second = Duration::from_secs(1);
+        LimitSettings {
+            max_replicas: at_least(self.max_replicas.as_ref(), normal.max_replicas, 1, problems),
+            max_scale_factor: at_least(self.max_scale_factor.as_ref(), normal.max_scale_factor, 2, problems),
+            cool_down: span(self.cool_down.as_ref(), normal.cool_down, Duration::ZERO, problems),
+            actions_per_hour_target: at_least(
+                self.actions_per_hour_target.as_ref(),
+                normal.actions_per_hour_target,
+                1,
+                problems,
+            ),
+            actions_per_hour_total: at_least(
+                self.actions_per_hour_total.as_ref(),
+                normal.actions_per_hour_total,
+                1,
+                problems,
+            ),
+            max_evidence_age: span(self.max_evidence_age.as_ref(), normal.max_evidence_age, second * 5, problems),
+            permit_valid: span(self.permit_valid.as_ref(), normal.permit_valid, second, problems),
+        }
+    }
+}
+
+impl RemoteFile {
+    fn check(self, base: &Path, problems: &mut Problems) -> RemoteSettings {
+        if !self.url.value.starts_with("http://") && !self.url.value.starts_with("https://") {
+            problems.add(&self.url, format!("`{}` is not a URL: it must begin with http:// or https://", self.url.value));
+        }
+        RemoteSettings {
+            timeout: span(self.timeout.as_ref(), Duration::from_secs(10), Duration::from_millis(100), problems),
+            url: self.url.value,
+            bearer_token_file: self.bearer_token_file.map(|file| base.join(file)),
+            username: self.username,
+            password_file: self.password_file.map(|file| base.join(file)),
+        }
+    }
+}
+
+/// Reads the policy files and checks that they load together; the built-in policy when there is none.
+fn check_policies(files: &[Spanned<PathBuf>], base: &Path, problems: &mut Problems) -> Vec<(String, String)> {
+    if files.is_empty() {
+        return vec![("default.cedar".to_owned(), Policy::default_text().to_owned())];
+    }
+    let mut policies = Vec::new();
+    for file in files {
+        let path = base.join(&file.value);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => policies.push((path.display().to_string(), text)),
+            Err(error) => problems.add(file, format!("cannot read policy file {}: {error}", path.display())),
+        }
+    }
+    let sources: Vec<(&str, &str)> = policies.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    if let (Err(error), Some(file)) = (Policy::load(&sources), files.first()) {
+        problems.add(file, format!("the policies do not load: {error}"));
+    }
+    policies
+}
+
+/// Paths of target files start at the configuration's directory, as in Prometheus.
+fn under(base: &Path, mut config: ScrapeConfig) -> ScrapeConfig {
+    for sd in &mut config.file_sd {
+        sd.files = sd.files.iter().map(|file| base.join(file).display().to_string()).collect();
+    }
+    config
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// An address; the default on loopback when not given; `None` for `off`.
+fn address(text: Option<&Spanned<String>>, port: u16, problems: &mut Problems) -> Option<SocketAddr> {
+    let Some(text) = text else { return Some(loopback(port)) };
+    if text.value == "off" {
+        return None;
+    }
+    match text.value.parse() {
+        Ok(address) => Some(address),
+        Err(_) => {
+            problems.add(text, format!("`{}` is not an address: write 127.0.0.1:{port}", text.value));
+            None
+        }
+    }
+}
+
+fn span(text: Option<&Spanned<String>>, default: Duration, least: Duration, problems: &mut Problems) -> Duration {
+    let Some(text) = text else { return default };
+    match parse_duration(&text.value) {
+        Ok(duration) if duration >= least => return duration,
+        Ok(_) => {
+            let least = signal::format_duration(least);
+            problems.add(text, format!("`{}` is too short: at least {least}", text.value));
+        }
+        Err(error) => problems.add(text, error.to_string()),
+    }
+    default
+}
+
+fn at_least(value: Option<&Spanned<u32>>, default: u32, least: u32, problems: &mut Problems) -> u32 {
+    match value {
+        None => default,
+        Some(value) if value.value >= least => value.value,
+        Some(value) => {
+            problems.add(value, format!("{} is too small: at least {least}", value.value));
+            default
+        }
+    }
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let factor: u64 = match unit.trim() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        "KB" | "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}

@@ -1,0 +1,64 @@
+//! Settings that can only be valid.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use control::Settings;
+use ingest::scrape::ScrapeConfig;
+use policy::LimitSettings;
+
+/// Everything that decides how Aegis behaves.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// Where everything is served.
+    pub(crate) listen: SocketAddr,
+    /// Where OTLP over gRPC is served; `None` = off.
+    pub(crate) otlp_grpc: Option<SocketAddr>,
+    /// Where OTLP over HTTP is served; `None` = off.
+    pub(crate) otlp_http: Option<SocketAddr>,
+    pub(crate) store: StoreLimits,
+    pub(crate) jobs: Vec<ScrapeConfig>,
+    /// Time between two evaluations of the alert rules.
+    pub(crate) rule_interval: Duration,
+    /// Time between two looks at the services.
+    pub(crate) detect_interval: Duration,
+    /// Rate window of the watched queries.
+    pub(crate) detect_window: Duration,
+    /// Time between two analyses of the last hour.
+    pub(crate) analysis_interval: Duration,
+    /// How the loop behaves.
+    pub(crate) control: Settings,
+    pub(crate) limits: LimitSettings,
+    /// The namespace meant by `deployment:NAME` in a policy question.
+    pub(crate) policy_namespace: String,
+    /// Policy files: name and text. The built-in policy, which permits nothing, when none is configured.
+    pub(crate) policies: Vec<(String, String)>,
+    /// Where the supervisor of local processes has its files; `None` = no local driver.
+    pub(crate) local_run_dir: Option<PathBuf>,
+    /// A Prometheus API to read metrics from instead of the own store.
+    pub(crate) metrics_source: Option<RemoteSettings>,
+    /// A Loki API to read logs from instead of the own store.
+    pub(crate) logs_source: Option<RemoteSettings>,
+    /// A Tempo API to read traces from instead of the own store.
+    pub(crate) traces_source: Option<RemoteSettings>,
+}
+
+/// How much is kept.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct StoreLimits {
+    pub(crate) retention: Duration,
+    /// Per signal.
+    pub(crate) max_bytes: u64,
+    pub(crate) fsync: bool,
+}
+
+/// A server that answers in place of the own store.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct RemoteSettings {
+    pub(crate) url: String,
+    pub(crate) bearer_token_file: Option<PathBuf>,
+    pub(crate) username: Option<String>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) timeout: Duration,
+}
