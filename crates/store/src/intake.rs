@@ -17,6 +17,8 @@ pub(crate) struct MetricsWrite {
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct SeriesAddition {
     pub(crate) labels: Labels,
+    /// Where the series is in the head, when it is there already.
+    pub(crate) place: Option<u32>,
     /// Ascending time.
     pub(crate) samples: Vec<Sample>,
     pub(crate) exemplars: Vec<Exemplar>,
@@ -74,7 +76,8 @@ struct Arrivals<'a> {
 
 impl Arrivals<'_> {
     fn admit(mut self, labels: &Labels, head: &MetricsHead, receipt: &mut Receipt) -> SeriesAddition {
-        let series = head.series.find(labels).and_then(|id| head.series.get(id));
+        let place = head.series.find(labels);
+        let series = place.and_then(|id| head.series.get(id));
         // A stable sort: of equal instants the first arrival stays first.
         self.samples.sort_by_key(|(_, sample)| sample.at);
         let newest = series.and_then(|series| series.newest());
@@ -113,6 +116,6 @@ impl Arrivals<'_> {
         let exemplars: Vec<_> = self.exemplars.into_iter().filter(new).cloned().collect();
         receipt.samples += samples.len() as u64;
         receipt.exemplars += exemplars.len() as u64;
-        SeriesAddition { labels: labels.clone(), samples, exemplars }
+        SeriesAddition { labels: labels.clone(), place, samples, exemplars }
     }
 }

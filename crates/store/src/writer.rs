@@ -170,7 +170,7 @@ impl Addition<'_> {
     /// Puts what was written into the head.
     pub(crate) fn enter(self, head: &mut Head, segments: Segments) {
         for addition in self.metrics.series {
-            let id = head.metrics.series.find_or_add(&addition.labels);
+            let id = addition.place.unwrap_or_else(|| head.metrics.series.find_or_add(&addition.labels));
             if let Some(series) = head.metrics.series.get_mut(id) {
                 addition.samples.into_iter().for_each(|sample| series.push(segments.metrics, sample));
                 addition.exemplars.into_iter().for_each(|exemplar| series.push_exemplar(segments.metrics, exemplar));

@@ -66,7 +66,7 @@ fn metrics_write() -> impl Strategy<Value = MetricsWrite> {
     let sample = (any::<i64>(), -1e6..1e6_f64).prop_map(|(at, value)| Sample { at: Timestamp(at), value });
     let exemplar = (labels(), any::<i64>()).prop_map(|(labels, at)| Exemplar { labels, value: 0.5, at: Timestamp(at) });
     let series = (labels(), proptest::collection::vec(sample, 0..5), proptest::collection::vec(exemplar, 0..2))
-        .prop_map(|(labels, samples, exemplars)| SeriesAddition { labels, samples, exemplars });
+        .prop_map(|(labels, samples, exemplars)| SeriesAddition { labels, place: None, samples, exemplars });
     proptest::collection::vec(series, 0..5).prop_map(|series| {
         let metadata = MetricMetadata {
             name: "m".to_owned(),

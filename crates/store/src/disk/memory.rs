@@ -323,3 +323,103 @@ impl Drop for MemoryLock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path() -> &'static Path {
+        Path::new("/d/f")
+    }
+
+    /// A file with `synced` durable and `written` behind it.
+    fn disk(synced: &[u8], written: &[u8]) -> (MemoryDisk, Box<dyn DiskFile>) {
+        let disk = MemoryDisk::new();
+        let mut file = disk.open(path()).unwrap();
+        file.append(synced).unwrap();
+        file.sync().unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        file.append(written).unwrap();
+        (disk, file)
+    }
+
+    #[test]
+    fn power_takes_what_was_not_synced() {
+        type Step = fn(&MemoryDisk, &mut dyn DiskFile);
+        let steps: [(&str, Step, Option<&[u8]>); 7] = [
+            ("nothing more", |_, _| {}, Some(b"abc")),
+            ("synced", |_, file| file.sync().unwrap(), Some(b"abcde")),
+            ("cut, not synced", |_, file| file.truncate(1).unwrap(), Some(b"abc")),
+            (
+                "cut and written, not synced",
+                |_, file| {
+                    file.truncate(1).unwrap();
+                    file.append(b"z").unwrap();
+                },
+                Some(b"abc"),
+            ),
+            (
+                "cut and synced",
+                |_, file| {
+                    file.truncate(1).unwrap();
+                    file.sync().unwrap();
+                },
+                Some(b"a"),
+            ),
+            ("removed, directory not synced", |disk, _| disk.remove(path()).unwrap(), Some(b"abc")),
+            (
+                "removed for good",
+                |disk, _| {
+                    disk.remove(path()).unwrap();
+                    disk.sync_dir(Path::new("/d")).unwrap();
+                },
+                None,
+            ),
+        ];
+        for (case, step, want) in steps {
+            let (disk, mut file) = disk(b"abc", b"de");
+            step(&disk, &mut *file);
+            disk.restart();
+            assert_eq!(disk.read(path()).ok().as_deref(), want, "{case}");
+            assert!(file.append(b"x").is_err(), "{case}: the old handle is void");
+        }
+        let disk = MemoryDisk::new();
+        disk.open(path()).unwrap().sync().unwrap();
+        disk.restart();
+        assert!(disk.files().is_empty(), "a file whose directory was not synced is gone");
+    }
+
+    #[test]
+    fn armed_faults_strike_once_and_at_their_time() {
+        for (case, after, fault, first, second, left) in [
+            ("now", 0, Fault::Fails { kind: io::ErrorKind::Other, kept: 1 }, false, true, &b"abcdxy"[..]),
+            ("the one after", 1, Fault::Fails { kind: io::ErrorKind::Other, kept: 0 }, true, false, b"abcxy"),
+            ("power", 0, Fault::PowerLoss { kept: 1 }, false, false, b"abcx"),
+        ] {
+            let (disk, mut file) = disk(b"abc", b"");
+            disk.arm(after, fault);
+            let text: &[u8] = if case == "now" { b"d" } else { b"xy" };
+            assert_eq!(file.append(text).is_ok(), first, "{case}");
+            assert_eq!(file.append(b"xy").is_ok(), second, "{case}");
+            disk.restart_if_off();
+            assert_eq!(disk.read(path()).unwrap(), left, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_takes_what_fits() {
+        let (disk, mut file) = disk(b"abc", b"");
+        disk.set_capacity(Some(4));
+        assert_eq!(file.append(b"xy").unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(disk.read(path()).unwrap(), b"abcx");
+    }
+
+    impl MemoryDisk {
+        fn restart_if_off(&self) {
+            let is_off = self.lock_state().is_off;
+            if is_off {
+                self.restart();
+            }
+        }
+    }
+}
