@@ -303,4 +303,6 @@ fn transition(reading: &Reading, facts: &Facts, change: &ChangeOfState, now: Tim
 }
 
 #[cfg(test)]
+mod queue;
+#[cfg(test)]
 mod tests;

@@ -76,7 +76,7 @@ pub fn default_watches() -> Vec<Watch> {
             "histogram_quantile(0.99, sum by (service, le) (rate(http_request_duration_seconds_bucket[$window])))",
             Role::Symptom,
             Unit::Seconds,
-            0.4,
+            0.5,
         ),
         watch(
             "pool_utilisation",
@@ -134,11 +134,22 @@ impl Unit {
             Self::Ratio if change >= 0.05 => Severity::High,
             Self::Ratio if change >= 0.02 => Severity::Medium,
             Self::Seconds if factor >= 20.0 && value >= 5.0 => Severity::Critical,
-            Self::Seconds if factor >= 4.0 && change >= 0.5 => Severity::High,
-            Self::Seconds if factor >= 2.0 => Severity::Medium,
+            Self::Seconds if factor >= 4.0 && change >= 0.75 => Severity::High,
+            // A busy queue doubles its tail long before anybody needs to be woken.
+            Self::Seconds if factor >= 3.0 => Severity::Medium,
             Self::PerSecond | Self::Count if factor >= 2.0 => Severity::High,
             Self::PerSecond | Self::Count if factor >= 1.5 => Severity::Medium,
             Self::Ratio | Self::Seconds | Self::PerSecond | Self::Count => Severity::Low,
+        }
+    }
+
+    /// Whether a move is too large to be the echo of one short burst.
+    pub(crate) fn is_beyond_doubt(self, expected: f64, value: f64) -> bool {
+        match self {
+            Self::Ratio => self.severity(expected, value) >= Severity::High,
+            // A handful of requests that arrive together make the tail of a small service several times as long.
+            Self::Seconds => value >= 8.0 * expected.max(self.smallest()) && value - expected >= 0.5,
+            Self::PerSecond | Self::Count => true,
         }
     }
 
@@ -194,7 +205,8 @@ mod tests {
             (Unit::Ratio, 0.01, 0.08, Severity::High),
             (Unit::Ratio, 0.004, 0.3, Severity::Critical),
             (Unit::Seconds, 0.06, 0.1, Severity::Low),
-            (Unit::Seconds, 0.3, 0.7, Severity::Medium),
+            (Unit::Seconds, 0.3, 0.7, Severity::Low),
+            (Unit::Seconds, 0.2, 0.7, Severity::Medium),
             (Unit::Seconds, 0.06, 2.1, Severity::High),
             (Unit::Seconds, 0.06, 6.0, Severity::Critical),
             (Unit::PerSecond, 50.0, 70.0, Severity::Low),

@@ -392,9 +392,10 @@ fn impact(facts: &Facts<'_>, symptoms: &[Transition]) -> Vec<Finding> {
         (name::REQUESTS, "request rate", Unit::PerSecond),
     ] {
         let Some(course) = facts.course(asked) else { continue };
-        let worst = if asked == name::REQUESTS { facts.rate_now(&course) } else { course.peak };
+        let (about, worst) =
+            if asked == name::REQUESTS { ("about ", facts.rate_now(&course)) } else { ("", course.peak) };
         let before = course.before.map_or("unknown".to_owned(), |before| unit.words(before));
-        found.push(facts.finding(asked, format!("{what} {before} -> {}", unit.words(worst))));
+        found.push(facts.finding(asked, format!("{what} {before} -> {about}{}", unit.words(worst))));
     }
     if found.is_empty() {
         let said = symptoms.iter().filter(|symptom| symptom.pages);

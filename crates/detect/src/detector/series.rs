@@ -18,7 +18,9 @@ const RELUCTANCE: f64 = 20.0;
 /// Evidence from which a reading counts as odd, and accumulated evidence from which an alert fires.
 const ODD: f64 = 0.3;
 const FIRES: f64 = 0.5;
-/// Odd readings in a row that make an alert; twice as many while cooling down or while the effect still grows.
+/// How many windows a small effect must last.
+const OUTLAST: f64 = 1.5;
+/// Odd readings in a row that make an alert; twice as many while cooling down.
 const RUN: u32 = 2;
 const LONG_RUN: u32 = 4;
 /// Calm readings in a row that end one.
@@ -52,6 +54,7 @@ pub(super) struct Series {
     /// Evidence, half of it from the past.
     worth: f64,
     odd_run: u32,
+    odd_since: Option<Timestamp>,
     last_value: f64,
     last_seen: Option<Timestamp>,
     /// The latest reading without any evidence.
@@ -159,9 +162,9 @@ impl Series {
             return Verdict { suppressed: Some("cold"), ..Verdict::default() };
         }
         let judged = self.judge(value, facts);
-        let is_rising = judged.effect > self.effect_of(self.last_value, facts) * 1.2;
         self.worth = 0.5 * self.worth + 0.5 * judged.evidence;
         self.odd_run = if judged.is_odd { self.odd_run.saturating_add(1) } else { 0 };
+        self.odd_since = if judged.is_odd { self.odd_since.or(Some(now)) } else { None };
 
         let mut verdict = Verdict::default();
         if judged.is_odd {
@@ -174,7 +177,7 @@ impl Series {
         } else if judged.evidence >= FIRES {
             verdict.suppressed = Some("small_effect");
         }
-        let round = Round { now, value, facts: *facts, settings, is_rising };
+        let round = Round { now, value, facts: *facts, settings };
         self.step(&round, &judged, &mut verdict);
         self.remember(now, value, facts, &judged);
         verdict
@@ -199,7 +202,7 @@ impl Series {
 
     /// Moves the phase by one judged reading.
     fn step(&mut self, round: &Round<'_>, judged: &Judgement, verdict: &mut Verdict) {
-        let Round { now, value, facts, settings, is_rising } = *round;
+        let Round { now, value, facts, settings } = *round;
         let change = |state, onset, severity| ChangeOfState {
             state,
             onset,
@@ -234,13 +237,16 @@ impl Series {
                 if self.odd_run < RUN || self.worth < FIRES {
                     return;
                 }
-                // A rate over a window shows a step only bit by bit: wait until its size can be told.
-                let is_unclear = facts.role == Role::Symptom && is_rising && judged.severity < Severity::High;
+                // One short burst stays in a rate window for the whole of its length: a smaller effect must outlast it.
+                let is_doubtful = facts.role == Role::Symptom && !facts.unit.is_beyond_doubt(judged.expected, value);
+                let lasted = self.odd_since.map_or(Duration::ZERO, |since| now.since(since));
+                if is_doubtful && lasted < settings.window.mul_f64(OUTLAST) {
+                    verdict.suppressed = Some("too_short");
+                    return;
+                }
                 let is_cooling = matches!(phase, Phase::Resolved { at } if now.since(at) < settings.cool_down);
-                if (is_unclear || is_cooling) && self.odd_run < LONG_RUN {
-                    if is_cooling {
-                        verdict.suppressed = Some("cool_down");
-                    }
+                if is_cooling && self.odd_run < LONG_RUN {
+                    verdict.suppressed = Some("cool_down");
                     return;
                 }
                 let onset = self.onset(now, settings);
@@ -386,7 +392,6 @@ struct Round<'a> {
     value: f64,
     facts: Facts,
     settings: &'a DetectorSettings,
-    is_rising: bool,
 }
 
 fn capped(evidence: f64) -> f64 {

@@ -1,11 +1,12 @@
+use super::queue::Queue;
 use super::*;
 use crate::default_watches;
 
 /// A small seeded generator: the same seed gives the same stream everywhere.
-struct Noise(u64);
+pub(super) struct Noise(pub(super) u64);
 
 impl Noise {
-    fn uniform(&mut self) -> f64 {
+    pub(super) fn uniform(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -13,7 +14,7 @@ impl Noise {
         ((bits ^ (bits >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    fn normal(&mut self) -> f64 {
+    pub(super) fn normal(&mut self) -> f64 {
         let radius = (-2.0 * self.uniform().max(1e-12).ln()).sqrt();
         radius * (2.0 * std::f64::consts::PI * self.uniform()).cos()
     }
@@ -132,7 +133,7 @@ fn a_step_fires_within_four_readings_and_ends() {
         [("exhausted", exhausted, "error_rate"), ("broken", broken, "error_rate"), ("slow", slow, "latency_p99")];
     for (case, fault, metric) in cases {
         for rate in [20.0, 50.0, 200.0] {
-            for seed in 0..30 {
+            for seed in 0..20 {
                 // As young as the warm-up of a demonstration allows.
                 let world = |step| if (14..40).contains(&step) { fault(rate) } else { steady(rate) };
                 let (_, transitions) = run(seed, world, 70);
@@ -257,4 +258,38 @@ fn a_changed_load_becomes_normal_after_a_while() {
     let (end, last) = load.last().unwrap();
     assert_eq!(last.state, State::Resolved, "{load:?}");
     assert!((60 + 355..60 + 400).contains(end), "{end}");
+}
+
+/// Base rate, connections per replica and the time one is held: always 1.8 times the base rate in three replicas.
+const SERVICES: [(f64, usize, f64); 6] =
+    [(20.0, 1, 0.087), (25.0, 2, 0.139), (50.0, 2, 0.069), (80.0, 2, 0.043), (100.0, 2, 0.035), (200.0, 3, 0.026)];
+
+#[test]
+fn a_real_queue_pages_only_when_it_overflows() {
+    for (rate, pool, hold) in SERVICES {
+        for seed in 0..20 {
+            let name = format!("{rate}/s, seed {seed}");
+            let mut queue = Queue::new(seed, 3, pool, hold);
+            let mut detector = Detector::new(DetectorSettings::default(), default_watches());
+            let mut fired = Vec::new();
+            // Warm-up and quiet, a benign surge, quiet, a surge beyond capacity.
+            for step in 0..110 {
+                let factor = match step {
+                    24..48 => 1.4,
+                    80.. => 2.5,
+                    _ => 1.0,
+                };
+                let (at, readings) = queue.scrape(rate * factor);
+                let seen = detector.observe(at, &readings);
+                let paging = seen.transitions.into_iter().filter(|one| one.pages && one.state == State::Fired);
+                fired.extend(paging.map(|one| (step, one)));
+            }
+            let first = fired.first().map(|(step, _)| *step).unwrap_or_else(|| panic!("{name}: overflow not seen"));
+            assert!((80..86).contains(&first), "{name}: {:?}", fired.first());
+            let at_once: Vec<_> = fired.iter().filter(|(step, _)| *step <= first + 3).collect();
+            assert!(at_once.iter().any(|(_, one)| one.severity >= Severity::High), "{name}: {at_once:?}");
+            let onset = fired[0].1.onset.0 / 5_000;
+            assert!((79..=81).contains(&onset), "{name}: onset {onset}, {:?}", fired[0]);
+        }
+    }
 }

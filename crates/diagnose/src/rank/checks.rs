@@ -31,11 +31,18 @@ fn load_words(before: f64, now: f64, factor: f64) -> String {
 
 pub(super) fn load_is_up(facts: &Facts<'_>) -> Seen {
     let Some((before, now, factor)) = load_factor(facts) else { return Seen::Unknown };
-    Seen::from(factor >= SURGE, facts.finding(name::REQUESTS, load_words(before, now, factor)))
+    let words = load_words(before, now, factor);
+    // The first half minute is an estimate, not what the query shows: say so.
+    let is_estimate = facts.course(name::REQUESTS).is_some_and(|course| (course.now - now).abs() > 0.02 * now);
+    let claim = if is_estimate { format!("{words}, estimated from the first seconds") } else { words };
+    Seen::from(factor >= SURGE, facts.finding(name::REQUESTS, claim))
 }
 
+/// Judged by the rate as measured: the estimate for the time since is noisier, and noise must not look like load.
 pub(super) fn load_is_steady(facts: &Facts<'_>) -> Seen {
-    let Some((before, now, factor)) = load_factor(facts) else { return Seen::Unknown };
+    let Some(course) = facts.course(name::REQUESTS) else { return Seen::Unknown };
+    let Some(before) = course.before.filter(|before| *before > 0.1) else { return Seen::Unknown };
+    let (now, factor) = (course.now, course.now / before);
     Seen::from(factor < STEADY, facts.finding(name::REQUESTS, load_words(before, now, factor)))
 }
 

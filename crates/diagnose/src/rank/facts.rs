@@ -11,6 +11,8 @@ use crate::{Answer, Evidence, Finding, Language, Operations, Question, SeriesAns
 
 /// What "just before" means: long enough for a median, short enough to miss the incident before this one.
 const JUST_BEFORE: Duration = Duration::from_secs(120);
+/// How much later than the last reading without evidence it really began, on average, in seconds.
+const ONSET_LAG: f64 = 1.0;
 /// Fewer points than this are no history.
 const FEW: usize = 3;
 
@@ -135,13 +137,13 @@ impl<'a> Facts<'a> {
     /// The rate since the onset, freed from the part of its window that still lies before it.
     pub(super) fn rate_now(&self, course: &Course) -> f64 {
         let Some(before) = course.before else { return course.now };
-        let covered = course.at.since(self.onset).as_secs_f64();
         let window = RATE_WINDOW.as_secs_f64();
+        let covered = course.at.since(self.onset).as_secs_f64() - ONSET_LAG;
         if covered >= window {
             return course.now;
         }
-        // Never stretched more than threefold: noise grows with it.
-        let stretch = (window / covered.max(1.0)).min(3.0);
+        // Never stretched more than fourfold: noise grows with it.
+        let stretch = (window / covered.max(1.0)).min(4.0);
         (before + (course.now - before) * stretch).max(0.0)
     }
 
