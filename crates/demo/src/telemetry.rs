@@ -293,6 +293,29 @@ mod tests {
         let body = loki_push(&stream, &[(Nanos(1_706_189_400_000_000_000), "{\"a\":1}".to_owned())]);
         insta::assert_snapshot!(body, @r#"{"streams":[{"stream":{"job":"aegis-backend"},"values":[["1706189400000000000","{\"a\":1}"]]}]}"#);
     }
+
+    #[tokio::test]
+    async fn a_passing_failure_is_retried_and_a_lasting_one_counted() {
+        for (case, failures, status, arrived, rejected) in
+            [("busy twice", 2, 503, 1, 0), ("too fast once", 1, 429, 1, 0), ("refused", 1, 400, 0, 1)]
+        {
+            let sink = sink::Sink::failing(failures, status).await;
+            let stream = vec![("job", "test".to_owned())];
+            let destination = Destination { loki_url: Some(sink.url.clone()), otlp_url: None, stream };
+            let telemetry = Telemetry::new(destination);
+            let exporter = tokio::spawn(telemetry.clone().export());
+            telemetry.line(Nanos(1), "line".to_owned());
+            let arrives = async {
+                while sink.lines().len() < arrived || telemetry.losses().2 < rejected {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            assert!(tokio::time::timeout(Duration::from_secs(20), arrives).await.is_ok(), "{case}");
+            telemetry.close();
+            exporter.await.unwrap();
+            assert_eq!((sink.lines().len(), telemetry.losses()), (arrived, (0, 0, rejected)), "{case}");
+        }
+    }
 }
 
 /// A server that remembers the telemetry it is sent.
@@ -300,6 +323,7 @@ mod tests {
 pub(crate) mod sink {
     use axum::Router;
     use axum::extract::State;
+    use axum::http::StatusCode;
     use axum::routing::post;
 
     use super::*;
@@ -308,6 +332,8 @@ pub(crate) mod sink {
     struct Received {
         lines: Arc<Mutex<Vec<String>>>,
         spans: Arc<Mutex<Vec<OtlpSpan>>>,
+        /// How many requests are still to fail, and how.
+        failing: Arc<Mutex<(u32, u16)>>,
     }
 
     #[derive(Debug)]
@@ -329,6 +355,13 @@ pub(crate) mod sink {
             Self { url, received }
         }
 
+        /// One whose first `failures` answers have `status`.
+        pub(crate) async fn failing(failures: u32, status: u16) -> Self {
+            let sink = Self::start().await;
+            *lock(&sink.received.failing) = (failures, status);
+            sink
+        }
+
         pub(crate) fn lines(&self) -> Vec<String> {
             lock(&self.received.lines).clone()
         }
@@ -338,10 +371,16 @@ pub(crate) mod sink {
         }
     }
 
-    async fn push(State(received): State<Received>, body: Bytes) {
+    async fn push(State(received): State<Received>, body: Bytes) -> StatusCode {
+        let (left, status) = &mut *lock(&received.failing);
+        if *left > 0 {
+            *left -= 1;
+            return StatusCode::from_u16(*status).unwrap();
+        }
         let push: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let values = push["streams"][0]["values"].as_array().unwrap();
         lock(&received.lines).extend(values.iter().map(|value| value[1].as_str().unwrap().to_owned()));
+        StatusCode::NO_CONTENT
     }
 
     async fn traces(State(received): State<Received>, body: Bytes) {

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use serde::Deserialize;
 use signal::AttributeValue;
 
-use super::call::{Call, Level, Reply, text};
+use super::call::{Call, Level, Reply, stamp, text};
 use super::metrics::EXPOSITION_TYPE;
 use super::names::normalise;
 use super::users::{self, InsertError, NewUser, PAGE_LIMIT, User};
@@ -68,7 +68,7 @@ async fn create_user(app: &App, call: &mut Call, headers: &HeaderMap, body: Body
         email: wanted.email,
         first_name: name(&wanted.first_name)?,
         last_name: wanted.last_name.as_deref().map(name).transpose()?,
-        created_at: clock::now().to_string(),
+        created_at: stamp(clock::now()),
     };
     let stored = user.clone();
     match database(app, call, "insert", move |connection| users::insert(connection, &stored)).await? {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use signal::{AttributeValue, Nanos, Span, SpanId, SpanKind, SpanStatus};
+use signal::{AttributeValue, Nanos, Span, SpanId, SpanKind, SpanStatus, Timestamp};
 
 use super::App;
 use crate::clock::{self, Stopwatch};
@@ -135,7 +135,7 @@ impl Call {
     pub(crate) fn log(&self, app: &App, level: Level, message: &str, status: Option<StatusCode>, took: Duration) {
         let at = clock::now_nanos();
         let line = Line {
-            timestamp: at.to_timestamp().to_string(),
+            timestamp: stamp(at.to_timestamp()),
             level,
             service: &app.log_name,
             message,
@@ -206,7 +206,27 @@ impl Call {
     }
 }
 
+/// RFC 3339 with milliseconds, always three digits of them.
+pub(crate) fn stamp(at: Timestamp) -> String {
+    let second = Timestamp(at.0.div_euclid(1000) * 1000).to_string();
+    format!("{}.{:03}Z", second.trim_end_matches('Z'), at.0.rem_euclid(1000))
+}
+
 /// A text attribute.
 pub(crate) fn text(name: &str, value: &str) -> (String, AttributeValue) {
     (name.to_owned(), AttributeValue::String(value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_three_digits_of_milliseconds() {
+        for (at, text) in
+            [(1_706_189_445_120, "2024-01-25T13:30:45.120Z"), (1_706_189_445_000, "2024-01-25T13:30:45.000Z")]
+        {
+            assert_eq!(stamp(Timestamp(at)), text);
+        }
+    }
 }
