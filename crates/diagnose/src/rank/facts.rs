@@ -10,7 +10,7 @@ use crate::questions::RATE_WINDOW;
 use crate::{Answer, Evidence, Finding, Language, Operations, Question, SeriesAnswer, Workload};
 
 /// What "just before" means: long enough for a median, short enough to miss the incident before this one.
-const JUST_BEFORE: Duration = Duration::from_secs(120);
+const JUST_BEFORE: Duration = Duration::from_secs(60);
 /// How much later than the last reading without evidence it really began, on average, in seconds.
 const ONSET_LAG: f64 = 1.0;
 /// Fewer points than this are no history.

@@ -30,6 +30,10 @@ struct Story {
     after: i64,
     /// The onset was put this many seconds too early.
     early: i64,
+    /// Another surge filled the time before, until this many seconds before the onset.
+    surge_until: Option<i64>,
+    /// The current revision came by a roll-back this many seconds before the onset.
+    rolled_back: Option<i64>,
 }
 
 fn calm() -> Story {
@@ -49,6 +53,8 @@ fn calm() -> Story {
         insert_ms: (80.0, 80.0),
         after: 15,
         early: 0,
+        surge_until: None,
+        rolled_back: None,
     }
 }
 
@@ -101,6 +107,14 @@ fn series(story: &Story, asked: &str, (start, end, step): (i64, i64, i64)) -> An
     // A rate shows a step only as far as its window lies after it.
     let covered = |at: i64| ((at - turned) as f64 / 30_000.0).clamp(0.0, 1.0);
     let rate = |of: (f64, f64)| steps().map(|at| (at, of.0 + (of.1 - of.0) * covered(at))).collect::<Vec<_>>();
+    let earlier = |usual: Vec<(i64, f64)>, first: f64, then: f64| -> Vec<(i64, f64)> {
+        let Some(until) = story.surge_until else { return usual };
+        let until = ONSET.0 - until * 1000;
+        let during = |at: i64| if at < until - 180_000 { first } else { then };
+        usual.into_iter().map(|(at, value)| (at, if at < until { during(at) } else { value })).collect()
+    };
+    let requests = || earlier(rate(story.rate), 125.0, 125.0);
+    let errors = || earlier(rate(story.errors), 0.25, 0.004);
     let step_to = |of: (f64, f64)| steps().map(|at| (at, if at > turned { of.1 } else { of.0 })).collect::<Vec<_>>();
     let single = |points: Vec<(i64, f64)>| vec![SeriesAnswer::new(Labels::empty(), points)];
     let each_of_three = |points: Vec<(i64, f64)>| -> Vec<SeriesAnswer> {
@@ -123,13 +137,13 @@ fn series(story: &Story, asked: &str, (start, end, step): (i64, i64, i64)) -> An
         vec![of(story.revision.0, &|at| at <= turned), of(story.revision.1, &|at| at > turned)]
     };
     Answer::Series(match asked {
-        name::REQUESTS | name::REQUESTS_BY_STATUS | name::REQUESTS_BY_PATH => single(rate(story.rate)),
+        name::REQUESTS | name::REQUESTS_BY_STATUS | name::REQUESTS_BY_PATH => single(requests()),
         name::QUERY_RATE => single(rate((story.rate.0 * 0.95, story.rate.1.min(77.0) * 0.95))),
-        name::REQUESTS_BY_INSTANCE => each_of_three(rate(story.rate)),
-        name::REQUESTS_BY_REVISION => by_revision(rate(story.rate)),
-        name::ERRORS => single(rate(story.errors)),
+        name::REQUESTS_BY_INSTANCE => each_of_three(requests()),
+        name::REQUESTS_BY_REVISION => by_revision(requests()),
+        name::ERRORS => single(errors()),
         name::ERRORS_BY_INSTANCE => each_of_three(rate((story.errors.0 * 3.0, story.errors.1 * 3.0))),
-        name::ERRORS_BY_REVISION => by_revision(rate(story.errors)),
+        name::ERRORS_BY_REVISION => by_revision(errors()),
         name::LATENCY => single(step_to(story.p99)),
         name::LATENCY_BY_REVISION => by_revision(step_to(story.p99)),
         name::QUERY_TIME => single(step_to(story.hold)),
@@ -189,6 +203,16 @@ fn workload(story: &Story) -> Workload {
         changes.push(deploy(ago(4), "revision 2"));
         revisions.push(Revision { number: 2, at: ago(4), label: "2.0.0".to_owned() });
     }
+    if let Some(seconds) = story.rolled_back {
+        changes.push(Change {
+            at: ago(seconds),
+            kind: ChangeKind::RollBack,
+            text: "to 1.0.0".to_owned(),
+            by: String::new(),
+        });
+        revisions.push(Revision { number: 2, at: ago(seconds + 60), label: "2.0.0".to_owned() });
+        revisions.push(Revision { number: 3, at: ago(seconds), label: "1.0.0".to_owned() });
+    }
     for at in 0..story.crashes {
         let text = "exited with status 1".to_owned();
         changes.push(Change { at: ago(10 - at as i64), kind: ChangeKind::Crash, text, by: String::new() });
@@ -198,7 +222,7 @@ fn workload(story: &Story) -> Workload {
         service: "backend".to_owned(),
         desired: 3,
         ready: if story.crashes > 0 { 1 } else { 3 },
-        revision: if story.deployed { 2 } else { 1 },
+        revision: if story.deployed { 2 } else { story.revision.1 },
         revisions,
         changes,
     }
@@ -213,7 +237,7 @@ fn finds_the_cause_of_each_story() {
     use CauseKind::{BadDeploy, CrashLoop, PoolExhaustion, ResourceExhaustion, SlowDependency, Unknown};
     let slow = Story { hold: (0.078, 0.6), p99: (0.09, 1.2), insert_ms: (80.0, 620.0), ..calm() };
     let slow_and_full = Story { used: (3.3, 6.0), pending: 60.0, timeouts: 9.0, errors: (0.004, 0.2), ..slow.clone() };
-    let cases: [(&str, Story, CauseKind, bool); 14] = [
+    let cases: [(&str, Story, CauseKind, bool); 17] = [
         ("a surge", surge(), PoolExhaustion, true),
         ("a surge, asked early", Story { after: 10, ..surge() }, PoolExhaustion, true),
         ("a surge, onset put too early", Story { after: 15, early: 5, ..surge() }, PoolExhaustion, true),
@@ -223,6 +247,14 @@ fn finds_the_cause_of_each_story() {
         ("a bad deploy, asked early", Story { after: 10, ..broken() }, BadDeploy, true),
         ("a bad deploy, asked late", Story { after: 90, ..broken() }, BadDeploy, true),
         ("a deploy just before a surge", Story { deployed: true, ..surge() }, PoolExhaustion, true),
+        ("a bad deploy soon after a surge", Story { surge_until: Some(40), ..broken() }, BadDeploy, true),
+        ("a surge soon after another", Story { surge_until: Some(40), ..surge() }, PoolExhaustion, true),
+        (
+            "a surge after a roll-back",
+            Story { rolled_back: Some(120), revision: (3, 3), ..surge() },
+            PoolExhaustion,
+            true,
+        ),
         ("a slow database", slow, SlowDependency, true),
         ("a slow database that fills the pool", slow_and_full, SlowDependency, true),
         ("crashes", Story { crashes: 4, errors: (0.004, 0.3), ..calm() }, CrashLoop, true),
