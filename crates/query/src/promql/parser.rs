@@ -6,6 +6,7 @@ use super::ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Expr, Matching, Number, Place, RangeSelector,
     Selector, Subquery, Text, TimeShift, Unary,
 };
+use super::print::number_text;
 use super::token::{Spot, Symbol, Token, is_reserved, tokens};
 use super::{check, functions};
 use crate::lex::Position;
@@ -522,7 +523,10 @@ impl Parser {
                 };
                 let value = if negative { -value } else { value };
                 let at = Timestamp::from_secs_f64(value).ok_or_else(|| {
-                    Mistake::new(spot.place.start, format!("timestamp out of bounds for @ modifier: {value:.6}"))
+                    Mistake::new(
+                        spot.place.start,
+                        format!("timestamp out of bounds for @ modifier: {}", number_text(value)),
+                    )
                 })?;
                 self.at += 1;
                 Ok(At::Time(at))

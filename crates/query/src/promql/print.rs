@@ -42,19 +42,19 @@ impl Display for Number {
             let sign = if self.value.is_sign_negative() { "-" } else { "" };
             return write!(f, "{sign}{}", format_duration(Duration::from_secs_f64(self.value.abs().min(1e12))));
         }
-        write_number(f, self.value)
+        f.write_str(&number_text(self.value))
     }
 }
 
-/// As Prometheus prints a number: never with an exponent.
-fn write_number(f: &mut Formatter<'_>, value: f64) -> fmt::Result {
+/// A number as Prometheus prints it: shortest digits, never an exponent.
+pub(crate) fn number_text(value: f64) -> String {
     if value.is_nan() {
-        return f.write_str("NaN");
+        return "NaN".to_owned();
     }
     if value.is_infinite() {
-        return f.write_str(if value > 0.0 { "+Inf" } else { "-Inf" });
+        return if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() };
     }
-    write!(f, "{value}")
+    value.to_string()
 }
 
 impl Display for TimeShift {

@@ -10,6 +10,7 @@ use super::math::{self, Mean, Sum};
 use super::rows::{ABSENT, Grid, Row, is_present};
 use super::{EvalError, Evaluator};
 use crate::promql::ast::{Aggregate, AggregateOp, Expr};
+use crate::promql::print::number_text;
 
 impl Evaluator<'_> {
     pub(super) fn aggregate(&mut self, aggregate: &Aggregate, grid: Grid) -> Result<Vec<Row>, EvalError> {
@@ -102,7 +103,7 @@ impl Evaluator<'_> {
         for row in rows {
             let group = group_labels(aggregate, &row.labels);
             for (step, value) in row.present() {
-                let labels = group.with(label, &value_text(value));
+                let labels = group.with(label, &number_text(value));
                 let place = match places.get(&labels) {
                     Some(place) => *place,
                     None => {
@@ -124,17 +125,6 @@ impl Evaluator<'_> {
 fn parameter(aggregate: &Aggregate) -> Result<&Expr, EvalError> {
     let missing = || EvalError::execution(format!("{} needs a parameter", aggregate.op.as_str()));
     aggregate.param.as_deref().ok_or_else(missing)
-}
-
-/// A value as a label: shortest digits, never an exponent.
-fn value_text(value: f64) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() };
-    }
-    value.to_string()
 }
 
 /// The labels of the group that a series belongs to.
@@ -176,7 +166,7 @@ fn counts(values: &[f64]) -> Result<Vec<usize>, EvalError> {
             return Err(EvalError::execution("Parameter value is NaN"));
         }
         if value.abs() >= 9_223_372_036_854_775_807.0 {
-            return Err(EvalError::execution(format!("Scalar value {value} overflows int64")));
+            return Err(EvalError::execution(format!("Scalar value {} overflows int64", number_text(*value))));
         }
         Ok(if *value < 1.0 { 0 } else { *value as usize })
     };

@@ -7,6 +7,7 @@ use super::window::{self, Window};
 use super::{EvalError, Evaluator, Output, calendar};
 use crate::promql::ast::{Call, Expr, ValueType};
 use crate::promql::functions::{Body, Special};
+use crate::promql::print::number_text;
 
 impl Evaluator<'_> {
     pub(super) fn call(&mut self, call: &Call, grid: Grid) -> Result<Output, EvalError> {
@@ -207,7 +208,7 @@ fn at_most(value: f64, bound: f64) -> f64 {
 }
 
 pub(super) fn bad_quantile(q: f64) -> String {
-    format!("quantile value should be between 0 and 1, got {q}")
+    format!("quantile value should be between 0 and 1, got {}", number_text(q))
 }
 
 fn nameless(mut rows: Vec<Row>) -> Result<Vec<Row>, EvalError> {

@@ -2,11 +2,10 @@
 
 use std::cmp::Ordering;
 
-use regex::Regex;
-
 use super::call::argument;
 use super::rows::{Grid, Row, merge};
 use super::{EvalError, Evaluator, Output};
+use crate::logql::go_regex;
 use crate::promql::ast::Call;
 use crate::promql::functions::Special;
 
@@ -18,7 +17,7 @@ impl Evaluator<'_> {
         let replacement = self.text(argument(call, 2)?, grid)?;
         let source = self.text(argument(call, 3)?, grid)?;
         let pattern = self.text(argument(call, 4)?, grid)?;
-        let regex = Regex::new(&format!("^(?s:{pattern})$"))
+        let regex = go_regex::compile(&format!("^(?s:{pattern})$"))
             .map_err(|_| EvalError::execution(format!("invalid regular expression in label_replace(): {pattern}")))?;
         if !is_label_name(&destination) {
             return Err(EvalError::execution(format!(

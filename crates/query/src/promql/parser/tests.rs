@@ -122,7 +122,7 @@ fn mistakes_are_named_as_upstream_names_them() {
         ("up offset 1m offset 2m", "1:1: parse error: offset may not be set multiple times"),
         ("up @ 1 @ 2", "1:1: parse error: @ <timestamp> may not be set multiple times"),
         ("up @ up", "1:6: parse error: unexpected identifier \"up\" in @, expected timestamp"),
-        ("up @ Inf", "1:6: parse error: timestamp out of bounds for @ modifier: inf"),
+        ("up @ Inf", "1:6: parse error: timestamp out of bounds for @ modifier: +Inf"),
         ("up offset up", "1:11: parse error: unexpected identifier \"up\" in offset, expected number or duration"),
         (
             "1 offset 1m",
