@@ -172,7 +172,7 @@ async fn label_names(State(handles): State<Handles>, params: Params) -> Reply {
     let matchers = selector(params.get("query").unwrap_or_default())?;
     let found = handles.reader.run(None, move |snapshot, _| snapshot.stream_labels(&matchers, start, end)).await?;
     let names: BTreeSet<&str> = found.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
-    Ok(answer::list(names, |out, name| json::string(out, name)))
+    Ok(answer::list(names, json::string))
 }
 
 async fn label_values(State(handles): State<Handles>, Path(name): Path<String>, params: Params) -> Reply {
@@ -180,7 +180,7 @@ async fn label_values(State(handles): State<Handles>, Path(name): Path<String>, 
     let matchers = selector(params.get("query").unwrap_or_default())?;
     let found = handles.reader.run(None, move |snapshot, _| snapshot.stream_labels(&matchers, start, end)).await?;
     let values: BTreeSet<&str> = found.iter().filter_map(|labels| labels.get(&name)).collect();
-    Ok(answer::list(values, |out, value| json::string(out, value)))
+    Ok(answer::list(values, json::string))
 }
 
 async fn series(State(handles): State<Handles>, params: Params) -> Reply {

@@ -55,7 +55,6 @@ pub struct Operator {
 }
 
 /// The routes of Aegis' own API and the status page.
-#[must_use]
 pub fn operator_router(operator: Operator) -> Router {
     Router::new()
         .route("/api/v1/incidents", get(incidents))

@@ -16,7 +16,7 @@ use prost::Message;
 
 use crate::handles::{Clock, Ingress};
 use crate::json;
-use crate::params::{body, content_encoding, content_type};
+use crate::params::{content_encoding, content_type};
 use crate::prometheus::{refused, sentence};
 use crate::reply::Refusal;
 
@@ -51,7 +51,8 @@ async fn metrics(State(handles): State<Handles>, headers: HeaderMap, content: Bo
 
 async fn logs(State(handles): State<Handles>, headers: HeaderMap, content: Body) -> Response {
     let received = (handles.now)().to_nanos();
-    export(&handles, &headers, content, "rejectedLogRecords", |request| ingest::otlp::logs(request, received)).await
+    export(&handles, &headers, content, "rejectedLogRecords", move |request| ingest::otlp::logs(request, received))
+        .await
 }
 
 /// The two encodings; an answer comes in that of its request.
@@ -66,7 +67,7 @@ async fn export<T: Export>(
     headers: &HeaderMap,
     content: Body,
     rejected_name: &str,
-    convert: impl FnOnce(T) -> Converted,
+    convert: impl FnOnce(T) -> Converted + Send + 'static,
 ) -> Response {
     let encoding = match content_type(headers).as_str() {
         "application/x-protobuf" | "application/protobuf" => Encoding::Protobuf,
@@ -78,10 +79,11 @@ async fn export<T: Export>(
         }
     };
     let outcome = async {
-        let bytes = body(content, handles.limits.max_compressed_bytes).await?;
-        let message = decode::<T>(encoding, &content_encoding(headers), &bytes, &handles.limits)?;
-        drop(bytes);
-        write(&handles.ingress, convert(message)).await
+        let limits = handles.limits;
+        let compression = content_encoding(headers);
+        let read = move |bytes: &[u8]| decode::<T>(encoding, &compression, bytes, &limits).map(convert);
+        let converted = handles.ingress.decode(content, limits.max_compressed_bytes, read).await?;
+        write(&handles.ingress, converted).await
     };
     match (outcome.await, encoding) {
         (Ok(partial), Encoding::Protobuf) => {

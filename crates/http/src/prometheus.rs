@@ -195,7 +195,7 @@ async fn series(State(handles): State<Handles>, params: Params) -> Reply {
             sets.iter().flat_map(|matchers| snapshot.series(matchers, range)).collect::<BTreeSet<_>>()
         })
         .await?;
-    Ok(answer::list(found.iter(), limit, |out, labels| json::labels(out, labels)))
+    Ok(answer::list(found.iter(), limit, json::labels))
 }
 
 async fn label_names(State(handles): State<Handles>, params: Params) -> Reply {

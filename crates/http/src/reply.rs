@@ -287,7 +287,6 @@ impl From<logql::EvalError> for Refusal {
     }
 }
 
-/*GATE
 impl From<traceql::ParseError> for Refusal {
     fn from(error: traceql::ParseError) -> Self {
         Self::bad(error.to_string())
@@ -303,7 +302,6 @@ impl From<traceql::EvalError> for Refusal {
     }
 }
 
-GATE*/
 /// An error and everything behind it, in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

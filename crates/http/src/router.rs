@@ -57,7 +57,6 @@ impl Parts {
 }
 
 /// The whole server: Prometheus, Loki, Tempo and OTLP (HTTP and gRPC), health, and `parts.extra`.
-#[must_use]
 pub fn router(parts: Parts) -> Router {
     let prometheus = prometheus::Handles {
         ingress: parts.ingress.clone(),
@@ -96,7 +95,6 @@ pub fn router(parts: Parts) -> Router {
 }
 
 /// OTLP alone, HTTP and gRPC, for the ports where exporters look for it by default (4318 and 4317).
-#[must_use]
 pub fn otlp_router(ingress: Ingress, now: Clock, limits: ingest::Limits, is_ready: Arc<AtomicBool>) -> Router {
     let handles = otlp::Handles { ingress, now, limits };
     let http = otlp::http_routes(handles.clone())

@@ -1,9 +1,7 @@
 //! The Tempo HTTP API: traces by id, search, tags.
 
 mod convert;
-#[cfg(any())] // GATE
 mod search;
-#[cfg(any())] // GATE
 mod tags;
 
 use axum::Router;
@@ -42,11 +40,11 @@ pub(crate) fn routes(handles: Handles) -> Router {
     let api = Router::new()
         .route("/api/traces/{id}", get(trace))
         .route("/api/v2/traces/{id}", get(trace_v2))
-        //GATE .route("/api/search", get(search::search))
-        //GATE .route("/api/search/tags", get(tags::names))
-        //GATE .route("/api/v2/search/tags", get(tags::names_v2))
-        //GATE .route("/api/search/tag/{name}/values", get(tags::values))
-        //GATE .route("/api/v2/search/tag/{name}/values", get(tags::values_v2))
+        .route("/api/search", get(search::search))
+        .route("/api/search/tags", get(tags::names))
+        .route("/api/v2/search/tags", get(tags::names_v2))
+        .route("/api/search/tag/{name}/values", get(tags::values))
+        .route("/api/v2/search/tag/{name}/values", get(tags::values_v2))
         .route("/api/echo", get(|| async { "echo" }))
         .route("/api/status/buildinfo", get(buildinfo));
     Router::new().merge(api.clone()).nest("/tempo", api).with_state(handles)

@@ -106,12 +106,12 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn malformed(&self, reason: impl ToString) -> UpstreamError {
+    pub(crate) fn malformed(&self, reason: &dyn std::fmt::Display) -> UpstreamError {
         UpstreamError::Malformed { url: self.url.clone(), reason: reason.to_string() }
     }
 
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, UpstreamError> {
-        serde_json::from_slice(&self.bytes).map_err(|error| self.malformed(error))
+        serde_json::from_slice(&self.bytes).map_err(|error| self.malformed(&error))
     }
 }
 

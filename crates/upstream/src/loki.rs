@@ -53,9 +53,9 @@ impl Loki {
         let answer = self.0.get("loki/api/v1/query_range", &parameters, "application/json").await?;
         let Envelope { data } = answer.json()?;
         if data.result_type != "streams" {
-            return Err(answer.malformed(format!("expected `streams`, found `{}`", data.result_type)));
+            return Err(answer.malformed(&format!("expected `streams`, found `{}`", data.result_type)));
         }
-        let result: Vec<Stream> = serde_json::from_value(data.result).map_err(|error| answer.malformed(error))?;
+        let result: Vec<Stream> = serde_json::from_value(data.result).map_err(|error| answer.malformed(&error))?;
         let mut streams = Vec::new();
         for Stream { stream, values } in result {
             let mut lines = Vec::with_capacity(values.len());
@@ -63,9 +63,9 @@ impl Loki {
                 // A third element, if any, repeats what the labels say.
                 let mut parts = value.into_iter();
                 let (Some(Value::String(at)), Some(Value::String(line))) = (parts.next(), parts.next()) else {
-                    return Err(answer.malformed("a line is not `[\"nanoseconds\", \"text\"]`"));
+                    return Err(answer.malformed(&"a line is not `[\"nanoseconds\", \"text\"]`"));
                 };
-                let at = at.parse().map_err(|_| answer.malformed(format!("`{at}` is not a time in nanoseconds")))?;
+                let at = at.parse().map_err(|_| answer.malformed(&format!("`{at}` is not a time in nanoseconds")))?;
                 lines.push((Nanos(at), line));
             }
             streams.push(LokiStream { labels: Labels::from_pairs(stream), lines });

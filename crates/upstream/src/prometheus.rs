@@ -63,9 +63,9 @@ impl Prometheus {
         let answer = self.0.post_form(path, form).await?;
         let Envelope { data, warnings, infos } = answer.json()?;
         let value = match data {
-            Data::Scalar(point) => Value::Scalar(sample(&point).map_err(|reason| answer.malformed(reason))?),
+            Data::Scalar(point) => Value::Scalar(sample(&point).map_err(|reason| answer.malformed(&reason))?),
             Data::String(Point(at, text)) => {
-                Value::String(time(at).ok_or_else(|| answer.malformed("time out of range"))?, text)
+                Value::String(time(at).ok_or_else(|| answer.malformed(&"time out of range"))?, text)
             }
             Data::Vector(elements) => Value::Vector(
                 elements
@@ -73,7 +73,7 @@ impl Prometheus {
                     .filter_map(|one| Some((one.metric, one.value?)))
                     .map(|(labels, point)| Ok(VectorSample { labels, sample: sample(&point)? }))
                     .collect::<Result<_, String>>()
-                    .map_err(|reason| answer.malformed(reason))?,
+                    .map_err(|reason| answer.malformed(&reason))?,
             ),
             Data::Matrix(elements) => Value::Matrix(
                 elements
@@ -83,7 +83,7 @@ impl Prometheus {
                         Ok(Series { labels: one.metric, samples })
                     })
                     .collect::<Result<_, String>>()
-                    .map_err(|reason| answer.malformed(reason))?,
+                    .map_err(|reason| answer.malformed(&reason))?,
             ),
         };
         Ok(Answer { value, warnings, infos })

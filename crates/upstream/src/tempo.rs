@@ -58,8 +58,8 @@ impl Tempo {
             .traces
             .into_iter()
             .map(|hit| {
-                let id = hit.trace_id.parse().map_err(|error| answer.malformed(error))?;
-                let start = hit.start.parse().map_err(|_| answer.malformed("startTimeUnixNano is not a number"))?;
+                let id = hit.trace_id.parse().map_err(|error| answer.malformed(&error))?;
+                let start = hit.start.parse().map_err(|_| answer.malformed(&"startTimeUnixNano is not a number"))?;
                 Ok(FoundTrace {
                     id,
                     root_service: hit.root_service,
@@ -96,7 +96,7 @@ impl Tempo {
 }
 
 fn from_protobuf(answer: &Answer) -> Result<TracesData, UpstreamError> {
-    TracesData::decode(answer.bytes.as_slice()).map_err(|error| answer.malformed(error))
+    TracesData::decode(answer.bytes.as_slice()).map_err(|error| answer.malformed(&error))
 }
 
 /// Tempo's JSON is that of protobuf with ids in base64 and enums by name; OTLP's own has hex ids and numbers.
@@ -109,7 +109,7 @@ fn from_json(answer: &Answer) -> Result<TracesData, UpstreamError> {
         value = serde_json::json!({ "resourceSpans": batches });
     }
     normalise(&mut value);
-    serde_json::from_value(value).map_err(|error| answer.malformed(error))
+    serde_json::from_value(value).map_err(|error| answer.malformed(&error))
 }
 
 fn normalise(value: &mut Value) {

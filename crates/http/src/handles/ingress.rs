@@ -3,17 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::{Body, HttpBody};
 use signal::{StreamWrite, Timestamp, WriteBatch};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{AcquireError, Semaphore, mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::reply::chain;
+use crate::params::body;
+use crate::reply::{Refusal, chain};
 
 /// How long a request waits for room in the queue before it is told to come back later.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// KiB of decoded telemetry that may wait or be in work at once.
 const BUDGET_KIB: u32 = 256 * 1024;
+
+/// KiB of request bodies that may be on their way in at once.
+const BODIES_KIB: u32 = 256 * 1024;
+
+/// Larger bodies are decoded on a thread that may block, at most this many at a time.
+const INLINE_BYTES: usize = 8 * 1024;
+const DECODERS: usize = 4;
 
 /// One decoded request on its way to the writer thread.
 #[derive(Debug)]
@@ -75,6 +85,8 @@ pub enum WriteError {
 pub struct Ingress {
     queue: mpsc::Sender<WriteRequest>,
     budget: Arc<Semaphore>,
+    bodies: Arc<Semaphore>,
+    decoders: Arc<Semaphore>,
 }
 
 impl Ingress {
@@ -84,7 +96,13 @@ impl Ingress {
     #[must_use]
     pub fn new(depth: usize) -> (Self, mpsc::Receiver<WriteRequest>) {
         let (queue, requests) = mpsc::channel(depth.max(1));
-        (Self { queue, budget: Arc::new(Semaphore::new(BUDGET_KIB as usize)) }, requests)
+        let ingress = Self {
+            queue,
+            budget: Arc::new(Semaphore::new(BUDGET_KIB as usize)),
+            bodies: Arc::new(Semaphore::new(BODIES_KIB as usize)),
+            decoders: Arc::new(Semaphore::new(DECODERS)),
+        };
+        (ingress, requests)
     }
 
     /// Hands over a batch and waits until it is durable.
@@ -102,6 +120,41 @@ impl Ingress {
         let (reply, answer) = oneshot::channel();
         place.send(WriteRequest { batch, reply });
         answer.await.unwrap_or(Err(WriteError::Stopped))
+    }
+}
+
+impl Ingress {
+    /// Reads a body of at most `limit` bytes and decodes it, with bounds on what all senders together may occupy.
+    pub(crate) async fn decode<T, F>(&self, content: Body, limit: usize, decode: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: FnOnce(&[u8]) -> Result<T, Refusal> + Send + 'static,
+    {
+        let announced = content.size_hint();
+        if announced.lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+            return Err(Refusal::too_large(limit));
+        }
+        let bytes = announced.upper().and_then(|bytes| usize::try_from(bytes).ok()).map_or(limit, |n| n.min(limit));
+        let weight = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).min(BODIES_KIB);
+        let _room = patiently(self.bodies.acquire_many(weight)).await?;
+        let bytes = body(content, limit).await?;
+        if bytes.len() <= INLINE_BYTES {
+            return decode(&bytes);
+        }
+        let turn = patiently(Arc::clone(&self.decoders).acquire_owned()).await?;
+        let work = spawn_blocking(move || {
+            let decoded = decode(&bytes);
+            drop(turn);
+            decoded
+        });
+        work.await.map_err(|_| Refusal::internal("decoding failed unexpectedly"))?
+    }
+}
+
+async fn patiently<T>(permit: impl Future<Output = Result<T, AcquireError>>) -> Result<T, WriteError> {
+    match timeout(PATIENCE, permit).await {
+        Ok(permit) => permit.map_err(|_| WriteError::Stopped),
+        Err(_) => Err(WriteError::Busy),
     }
 }
 

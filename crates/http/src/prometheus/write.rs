@@ -8,14 +8,14 @@ use axum::response::{IntoResponse, Response};
 
 use super::Handles;
 use crate::handles::Written;
-use crate::params::{body, content_encoding, content_type};
+use crate::params::{content_encoding, content_type};
 use crate::reply::{Plain, Refusal};
 
 pub(super) async fn post(State(handles): State<Handles>, headers: HeaderMap, content: Body) -> Result<Response, Plain> {
     check_headers(&headers)?;
-    let bytes = body(content, handles.limits.max_compressed_bytes).await?;
-    let decoded = ingest::remote_write::decode(&bytes, &handles.limits)?;
-    drop(bytes);
+    let limits = handles.limits;
+    let decode = move |bytes: &[u8]| Ok(ingest::remote_write::decode(bytes, &limits)?);
+    let decoded = handles.ingress.decode(content, limits.max_compressed_bytes, decode).await?;
     let mut rejected = decoded.rejected;
     if !decoded.batch.is_empty() {
         let written = handles.ingress.write(decoded.batch).await?;

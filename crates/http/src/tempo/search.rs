@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use axum::extract::State;
-use query::traceql::{self, TraceHit};
+use query::traceql::{self, SpanHit, SpanSet, TraceHit};
+use signal::AttributeValue;
 
 use super::{Handles, Reply, convert, window};
 use crate::json;
@@ -63,13 +64,14 @@ fn from_tags(params: &Params) -> Result<traceql::Expr, Refusal> {
     traceql::from_tags(tags, min, max).map_err(|error| Refusal::bad(format!("invalid tags: {error}")))
 }
 
-fn render(hits: &[TraceHit], spans: usize) -> String {
-    let inspected: usize = hits.iter().map(|hit| hit.spans.len()).sum();
+fn render(hits: &[TraceHit], limit: usize) -> String {
+    let matched: usize = hits.iter().flat_map(|hit| &hit.sets).map(|set| set.spans.len()).sum();
     let mut body = String::from(r#"{"traces":"#);
-    json::array(&mut body, hits, |out, hit| trace(out, hit, spans));
+    json::array(&mut body, hits, |out, hit| trace(out, hit, limit));
+    // What was looked at is not counted; these are the traces and spans found.
     let _ = write!(
         body,
-        r#","metrics":{{"inspectedTraces":{},"inspectedBytes":"0","inspectedSpans":"{inspected}","completedJobs":1,"totalJobs":1}}}}"#,
+        r#","metrics":{{"inspectedTraces":{},"inspectedBytes":"0","inspectedSpans":"{matched}","completedJobs":1,"totalJobs":1}}}}"#,
         hits.len()
     );
     body
@@ -85,26 +87,14 @@ fn trace(out: &mut String, hit: &TraceHit, limit: usize) {
         hit.start.0,
         hit.duration_ms,
     );
-    let mut set = String::from(r#"{"spans":"#);
-    json::array(&mut set, hit.spans.iter().take(limit), |out, span| {
-        let _ = write!(
-            out,
-            r#"{{"spanID":"{}","name":{},"startTimeUnixNano":"{}","durationNanos":"{}","attributes":"#,
-            span.id,
-            json::quoted(&span.name),
-            span.start.0,
-            span.duration().as_nanos(),
-        );
-        let service = span.resource_attribute("service.name").map(|value| ("service.name", value));
-        json::array(out, service, |out, (key, value)| {
-            let _ = write!(out, r#"{{"key":"{key}","value":"#);
-            convert::json_attribute(out, value);
-            out.push('}');
-        });
-        out.push('}');
-    });
-    let _ = write!(set, r#","matched":{}}}"#, hit.spans.len());
-    let _ = write!(out, r#","spanSet":{set},"spanSets":[{set}],"serviceStats":{{"#);
+    // The first set once more under its old name, which older clients read.
+    if let Some(first) = hit.sets.first() {
+        out.push_str(r#","spanSet":"#);
+        span_set(out, first, limit);
+    }
+    out.push_str(r#","spanSets":"#);
+    json::array(out, &hit.sets, |out, set| span_set(out, set, limit));
+    out.push_str(r#","serviceStats":{"#);
     for (at, (service, stats)) in hit.services.iter().enumerate() {
         let comma = if at > 0 { "," } else { "" };
         let _ = write!(out, r#"{comma}{}:{{"spanCount":{}"#, json::quoted(service), stats.spans);
@@ -114,4 +104,36 @@ fn trace(out: &mut String, hit: &TraceHit, limit: usize) {
         out.push('}');
     }
     out.push_str("}}");
+}
+
+fn span_set(out: &mut String, set: &SpanSet, limit: usize) {
+    out.push_str(r#"{"spans":"#);
+    json::array(out, set.spans.iter().take(limit), |out, SpanHit { span, attributes }| {
+        let _ = write!(
+            out,
+            r#"{{"spanID":"{}","name":{},"startTimeUnixNano":"{}","durationNanos":"{}""#,
+            span.id,
+            json::quoted(&span.name),
+            span.start.0,
+            span.duration().as_nanos(),
+        );
+        named_values(out, attributes);
+        out.push('}');
+    });
+    let _ = write!(out, r#","matched":{}"#, set.spans.len());
+    named_values(out, &set.by);
+    out.push('}');
+}
+
+/// `,"attributes":[…]`, or nothing.
+fn named_values(out: &mut String, attributes: &[(String, AttributeValue)]) {
+    if attributes.is_empty() {
+        return;
+    }
+    out.push_str(r#","attributes":"#);
+    json::array(out, attributes, |out, (key, value)| {
+        let _ = write!(out, r#"{{"key":{},"value":"#, json::quoted(key));
+        convert::json_attribute(out, value);
+        out.push('}');
+    });
 }
