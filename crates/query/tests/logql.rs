@@ -197,6 +197,15 @@ fn aggregations_and_operators() {
         (format!("sum({count})"), "{} 18"),
         (format!("sum by (app) ({count})"), r#"{app="bar"} 6; {app="foo"} 12"#),
         (format!("sum({count}) without (pod)"), r#"{app="bar"} 6; {app="foo"} 12"#),
+        (
+            r#"sum by (app) (sum_over_time({app=~"foo|bar"} | logfmt v | unwrap v [1m]))"#.to_owned(),
+            r#"{app="bar"} 21; {app="foo"} 642"#,
+        ),
+        (
+            r#"max without (pod) (max_over_time({app=~"foo|bar"} | logfmt v | unwrap v [1m]))"#.to_owned(),
+            r#"{app="bar"} 6; {app="foo"} 106"#,
+        ),
+        (r#"sum(rate({app=~"foo|bar"} | logfmt [1m]))"#.to_owned(), "{} 0.3"),
         (format!("avg({v})"), "{} 39.333333333333336"),
         (format!("min({v})"), "{} 6"),
         (format!("max({v})"), "{} 106"),

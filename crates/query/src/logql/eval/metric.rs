@@ -8,7 +8,7 @@ use store::Snapshot;
 
 use super::{EvalError, MAX_POINTS, Point, RangeSeries, aggregate, binary, window};
 use crate::Cancel;
-use crate::logql::ast::MetricExpr;
+use crate::logql::ast::{AggregateOp, Grouping, MetricExpr, RangeOp};
 use crate::logql::go_regex;
 
 /// The instants of an answer, ascending.
@@ -76,9 +76,16 @@ impl Evaluation<'_> {
                 let values = vec![Some(*value); self.steps.len()];
                 Ok(Grid::Rows(vec![Row { labels: Labels::empty(), values }]))
             }
-            MetricExpr::Range(range) => window::eval(range, self).map(Grid::Rows),
+            MetricExpr::Range(range) => window::eval(range, range.grouping.as_ref(), self).map(Grid::Rows),
             MetricExpr::Aggregate { op, limit, grouping, inner } => {
-                let rows = self.rows(inner)?;
+                let rows = match &**inner {
+                    // The lines are put together at once: most labels of a line need never be built.
+                    MetricExpr::Range(range) if range.grouping.is_none() && folds(*op, range.op) => {
+                        let none = Grouping { without: false, labels: Vec::new() };
+                        window::eval(range, Some(grouping.as_ref().unwrap_or(&none)), self)?
+                    }
+                    _ => self.rows(inner)?,
+                };
                 Ok(Grid::Rows(aggregate::aggregate(*op, *limit, grouping.as_ref(), rows, self.steps.len())))
             }
             MetricExpr::Binary { op, returns_bool, matching, left, right } => {
@@ -107,6 +114,27 @@ impl Evaluation<'_> {
             Grid::Rows(rows) => rows,
             Grid::Scalar(value) => vec![Row { labels: Labels::empty(), values: vec![Some(value); self.steps.len()] }],
         })
+    }
+}
+
+/// Whether aggregating over series equals computing over all their lines together.
+fn folds(op: AggregateOp, inner: RangeOp) -> bool {
+    match op {
+        AggregateOp::Sum => matches!(
+            inner,
+            RangeOp::Rate | RangeOp::CountOverTime | RangeOp::BytesRate | RangeOp::BytesOverTime | RangeOp::SumOverTime
+        ),
+        AggregateOp::Min => inner == RangeOp::MinOverTime,
+        AggregateOp::Max => inner == RangeOp::MaxOverTime,
+        AggregateOp::Avg
+        | AggregateOp::Count
+        | AggregateOp::Stddev
+        | AggregateOp::Stdvar
+        | AggregateOp::Topk
+        | AggregateOp::Bottomk
+        | AggregateOp::ApproxTopk
+        | AggregateOp::Sort
+        | AggregateOp::SortDesc => false,
     }
 }
 

@@ -18,14 +18,18 @@ struct Sample {
     value: f64,
 }
 
-/// Values over `(t - range - offset, t - offset]` at each step.
-pub(super) fn eval(expr: &RangeExpr, evaluation: &Evaluation<'_>) -> Result<Vec<Row>, EvalError> {
+/// Values over `(t - range - offset, t - offset]` at each step, of all lines that `grouping` puts into one series.
+pub(super) fn eval(
+    expr: &RangeExpr,
+    grouping: Option<&Grouping>,
+    evaluation: &Evaluation<'_>,
+) -> Result<Vec<Row>, EvalError> {
     let instants = evaluation.steps.as_slice();
     let (Some(first), Some(last)) = (instants.first(), instants.last()) else { return Ok(Vec::new()) };
     let shift = |at: Nanos, by: i64| Nanos(at.0.saturating_sub(by));
     let end = shift(*last, expr.offset);
     let start = Nanos(shift(shift(*first, expr.offset), expr.range).0.saturating_add(1));
-    let series = read(expr, evaluation, start, end)?;
+    let series = read(expr, grouping, evaluation, (start, end))?;
     if expr.op == RangeOp::AbsentOverTime {
         return Ok(absent(expr, &series, instants));
     }
@@ -53,9 +57,9 @@ pub(super) fn eval(expr: &RangeExpr, evaluation: &Evaluation<'_>) -> Result<Vec<
 
 fn read(
     expr: &RangeExpr,
+    grouping: Option<&Grouping>,
     evaluation: &Evaluation<'_>,
-    start: Nanos,
-    end: Nanos,
+    (start, end): (Nanos, Nanos),
 ) -> Result<HashMap<Labels, Vec<Sample>>, EvalError> {
     let reader = Reader::new(&expr.log, end)?;
     let filters = expr.unwrap.iter().flat_map(|unwrap| &unwrap.filters).map(Filter::new).collect::<Result<Vec<_>, _>>();
@@ -80,7 +84,7 @@ fn read(
                 return Err(EvalError::Pipeline { error: error.as_str(), series: entry.labels().to_string() });
             }
             let sample = Sample { at: line.at, value };
-            let labels = identity(expr, &entry);
+            let labels = identity(expr, grouping, &entry);
             if labels.as_slice().as_ptr() == stream.labels.as_slice().as_ptr() {
                 own.push(sample);
             } else {
@@ -137,8 +141,8 @@ fn value(expr: &RangeExpr, entry: &mut Entry<'_>, filters: &[Filter]) -> Option<
 }
 
 /// Labels of the series a line belongs to.
-fn identity(expr: &RangeExpr, entry: &Entry<'_>) -> Labels {
-    match &expr.grouping {
+fn identity(expr: &RangeExpr, grouping: Option<&Grouping>, entry: &Entry<'_>) -> Labels {
+    match grouping {
         Some(Grouping { without: false, labels }) => {
             Labels::from_pairs(labels.iter().filter_map(|name| Some((name, entry.get(name)?))))
         }
