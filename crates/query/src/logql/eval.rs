@@ -17,6 +17,9 @@ use crate::Cancel;
 /// Most points one series of an answer may have.
 const MAX_POINTS: usize = 11_000;
 
+/// Most bytes the lines of one answer may have.
+const MAX_ANSWER_BYTES: usize = 256 << 20;
+
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RangeQuery {
@@ -136,6 +139,17 @@ pub enum EvalError {
         "exceeded maximum resolution of {MAX_POINTS} points per time series. Try increasing the value of the step parameter"
     )]
     TooManyPoints,
+    /// More series than fit the number of points.
+    #[error(
+        "{series} series are too many for a single query; consider a more specific selector, a grouping, or a longer step"
+    )]
+    TooManySeries {
+        /// How many there were.
+        series: usize,
+    },
+    /// More text than an answer may hold.
+    #[error("the lines of the answer exceed {} MiB; ask for fewer", MAX_ANSWER_BYTES >> 20)]
+    TooManyBytes,
     /// A step that never arrives.
     #[error("the step must be longer than zero")]
     NoStep,

@@ -226,19 +226,22 @@ impl<'a> Search<'a> {
     }
 
     fn split(&self, field: &FieldExpr, set: &Set, view: &View<'_>) -> Vec<Set> {
-        let mut groups: Vec<(Value<'_>, Set)> = Vec::new();
+        let mut groups: Vec<Set> = Vec::new();
+        let mut places: HashMap<String, usize> = HashMap::new();
         for at in &set.spans {
             let value = self.field(field, *at, view);
-            match groups.iter_mut().find(|(known, _)| *known == value) {
-                Some((_, group)) => group.spans.push(*at),
-                None => {
-                    let mut by = set.by.clone();
-                    by.extend(value.to_attribute().map(|shown| (format!("by({field})"), shown)));
-                    groups.push((value, Set { by, spans: vec![*at] }));
-                }
+            // Values have no order and no hash of their own; how they print tells them apart, type included.
+            let place = *places.entry(format!("{value:?}")).or_insert_with(|| {
+                let mut by = set.by.clone();
+                by.extend(value.to_attribute().map(|shown| (format!("by({field})"), shown)));
+                groups.push(Set { by, spans: Vec::new() });
+                groups.len() - 1
+            });
+            if let Some(group) = groups.get_mut(place) {
+                group.spans.push(*at);
             }
         }
-        groups.into_iter().map(|(_, group)| group).collect()
+        groups
     }
 
     fn aggregate<'v>(

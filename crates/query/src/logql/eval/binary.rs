@@ -124,15 +124,20 @@ fn intersect(operator: Operator<'_>, mut left: Vec<Row>, right: &[Row], wanted: 
 fn unite(operator: Operator<'_>, left: Vec<Row>, right: Vec<Row>) -> Vec<Row> {
     let added = intersect(operator, right, &left, false);
     let mut rows = left;
+    let mut places: HashMap<Labels, usize> =
+        rows.iter().enumerate().map(|(at, row)| (row.labels.clone(), at)).collect();
     for row in added {
         // The same series may come from the left at other steps.
-        match rows.iter_mut().find(|known| known.labels == row.labels) {
+        match places.get(&row.labels).and_then(|at| rows.get_mut(*at)) {
             Some(known) => {
                 for (place, value) in known.values.iter_mut().zip(row.values) {
                     *place = place.or(value);
                 }
             }
-            None => rows.push(row),
+            None => {
+                places.insert(row.labels.clone(), rows.len());
+                rows.push(row);
+            }
         }
     }
     rows

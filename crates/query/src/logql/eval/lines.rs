@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 use signal::{Labels, LogLine, Nanos};
 use store::Snapshot;
 
-use super::{Direction, EvalError, RangeQuery, StreamAnswer};
+use super::{Direction, EvalError, MAX_ANSWER_BYTES, RangeQuery, StreamAnswer};
 use crate::Cancel;
 use crate::logql::ast::LogExpr;
 use crate::logql::pipeline::{Entry, Pipeline, TIMESTAMP};
@@ -64,7 +64,7 @@ pub(super) fn select(
 ) -> Result<Vec<StreamAnswer>, EvalError> {
     let reader = Reader::new(log, query.end)?;
     let (start, end) = reader.narrow(query.start, Nanos(query.end.0.saturating_sub(1)));
-    let mut found = Found { answers: Vec::new(), by_labels: HashMap::new(), left: query.limit };
+    let mut found = Found { answers: Vec::new(), by_labels: HashMap::new(), left: query.limit, bytes: 0 };
     for (start, end) in windows(start, end, query.direction) {
         if found.left == 0 {
             break;
@@ -103,6 +103,7 @@ struct Found {
     answers: Vec<StreamAnswer>,
     by_labels: HashMap<(Labels, Labels, Labels), usize>,
     left: usize,
+    bytes: usize,
 }
 
 impl Found {
@@ -111,6 +112,7 @@ impl Found {
         let at = entry.at;
         let line = entry.line.into_owned();
         self.left -= 1;
+        self.bytes += line.len();
         let key = (labels.stream.clone(), labels.structured.clone(), labels.parsed.clone());
         let index = *self.by_labels.entry(key).or_insert_with(|| {
             self.answers.push(StreamAnswer {
@@ -165,6 +167,9 @@ fn read_window(
         };
         let Some(entry) = line.and_then(|line| reader.run(&stream.labels, line)) else { continue };
         found.add(entry);
+        if found.bytes > MAX_ANSWER_BYTES {
+            return Err(EvalError::TooManyBytes);
+        }
         if found.left == 0 {
             return Ok(());
         }

@@ -11,6 +11,9 @@ use crate::logql::ast::{Conversion, Grouping, RangeExpr, RangeOp};
 use crate::logql::pipeline::{Entry, Error, Filter};
 use crate::logql::units::{parse_bytes, parse_duration};
 
+/// Most values one function may yield, over all series and steps.
+const MAX_VALUES: usize = 20_000_000;
+
 /// One line as a number.
 #[derive(Clone, Copy)]
 struct Sample {
@@ -32,6 +35,9 @@ pub(super) fn eval(
     let series = read(expr, grouping, evaluation, (start, end))?;
     if expr.op == RangeOp::AbsentOverTime {
         return Ok(absent(expr, &series, instants));
+    }
+    if series.len().saturating_mul(instants.len()) > MAX_VALUES {
+        return Err(EvalError::TooManySeries { series: series.len() });
     }
     let mut rows = Vec::with_capacity(series.len());
     for (labels, samples) in series {
@@ -169,13 +175,15 @@ fn absent(expr: &RangeExpr, series: &HashMap<Labels, Vec<Sample>>, instants: &[N
         }
         named.push(&matcher.name);
     }
+    let mut times: Vec<Nanos> = series.values().flatten().map(|sample| sample.at).collect();
+    times.sort_unstable();
+    let until = |at: i64| times.partition_point(|time| time.0 <= at);
     let values: Vec<_> = instants
         .iter()
         .map(|at| {
             let end = at.0.saturating_sub(expr.offset);
             let start = end.saturating_sub(expr.range);
-            let any = series.values().flatten().any(|sample| sample.at.0 > start && sample.at.0 <= end);
-            (!any).then_some(1.0)
+            (until(start) == until(end)).then_some(1.0)
         })
         .collect();
     vec![Row { labels: labels.build(), values }]

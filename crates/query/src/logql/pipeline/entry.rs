@@ -1,6 +1,7 @@
 //! A line on its way through a pipeline.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use signal::{Label, Labels, LogLine, Nanos};
 
@@ -32,6 +33,9 @@ impl Error {
     }
 }
 
+/// Up to how many changes a search from the front is the quickest.
+const FEW: usize = 32;
+
 /// Where a label comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Origin {
@@ -56,6 +60,8 @@ pub(crate) struct Entry<'a> {
     stream: &'a Labels,
     structured: &'a Labels,
     changes: Vec<Change<'a>>,
+    /// Place of each change by name, kept only when there are many.
+    places: HashMap<String, usize>,
     error: Option<Error>,
     details: String,
 }
@@ -77,6 +83,7 @@ impl<'a> Entry<'a> {
             stream,
             structured: &line.metadata,
             changes: Vec::new(),
+            places: HashMap::new(),
             error: None,
             details: String::new(),
         }
@@ -89,27 +96,43 @@ impl<'a> Entry<'a> {
             Error::DETAILS if self.error.is_some() => return Some(&self.details),
             _ => {}
         }
-        match self.changes.iter().find(|change| change.name == name) {
+        match self.change(name) {
             Some(change) => change.value.as_deref(),
             None => self.structured.get(name).or_else(|| self.stream.get(name)),
         }
     }
 
     fn origin(&self, name: &str) -> Option<Origin> {
-        match self.changes.iter().find(|change| change.name == name) {
+        match self.change(name) {
             Some(change) => change.value.is_some().then_some(change.origin),
             None if self.structured.get(name).is_some() => Some(Origin::Structured),
             None => self.stream.get(name).map(|_| Origin::Stream),
         }
     }
 
+    fn place(&self, name: &str) -> Option<usize> {
+        if self.changes.len() <= FEW {
+            return self.changes.iter().position(|change| change.name == name);
+        }
+        self.places.get(name).copied()
+    }
+
+    fn change(&self, name: &str) -> Option<&Change<'a>> {
+        self.place(name).and_then(|at| self.changes.get(at))
+    }
+
     fn set(&mut self, name: Cow<'a, str>, value: Option<Cow<'a, str>>, origin: Origin) {
-        match self.changes.iter_mut().find(|change| change.name == name) {
-            Some(change) => {
-                change.value = value;
-                change.origin = origin;
+        if let Some(change) = self.place(&name).and_then(|at| self.changes.get_mut(at)) {
+            change.value = value;
+            change.origin = origin;
+            return;
+        }
+        self.changes.push(Change { name, value, origin });
+        // A line may hold tens of thousands of names; each is then found without looking at all others.
+        if self.changes.len() > FEW {
+            for (at, change) in self.changes.iter().enumerate().skip(self.places.len()) {
+                self.places.insert(change.name.to_string(), at);
             }
-            None => self.changes.push(Change { name, value, origin }),
         }
     }
 
@@ -195,13 +218,13 @@ impl<'a> Entry<'a> {
 
     /// All labels with their origin, without those of errors, in no particular order.
     fn pairs(&self) -> impl Iterator<Item = (&str, &str, Origin)> {
-        let unchanged = |name: &str| !self.changes.iter().any(|change| change.name == name);
+        let unchanged = |name: &str| self.place(name).is_none();
         let stored = self
             .stream
             .iter()
             .filter(move |(name, _)| unchanged(name) && self.structured.get(name).is_none())
             .map(|(name, value)| (name, value, Origin::Stream));
-        let unchanged = |name: &str| !self.changes.iter().any(|change| change.name == name);
+        let unchanged = |name: &str| self.place(name).is_none();
         let structured = self
             .structured
             .iter()

@@ -1,6 +1,7 @@
 //! `key=value` lines.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::entry::Found;
 use super::json::sanitize;
@@ -19,6 +20,7 @@ pub(super) fn decode<'x>(
     let mut rest = line;
     let mut result = Ok(());
     let mut pairs: Found<'x> = Vec::new();
+    let mut seen: HashSet<&'x str> = HashSet::new();
     loop {
         rest = rest.trim_start_matches(|c: char| c <= ' ');
         if rest.is_empty() {
@@ -28,7 +30,7 @@ pub(super) fn decode<'x>(
         match pair(rest) {
             Ok((key, value, tail)) => {
                 rest = tail;
-                if (value.is_empty() && !keep_empty) || pairs.iter().any(|(earlier, _)| *earlier == key) {
+                if (value.is_empty() && !keep_empty) || !seen.insert(key) {
                     continue;
                 }
                 pairs.push((Cow::Borrowed(key), value));

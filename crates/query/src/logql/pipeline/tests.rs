@@ -174,3 +174,15 @@ fn templates_cannot_exhaust_the_machine() {
         Some("__error__=TemplateFormatErr")
     );
 }
+
+#[test]
+fn a_line_of_very_many_names_is_read_in_time() {
+    let json: Vec<String> = (0..20_000).map(|i| format!("\"k{i}\":{i}")).collect();
+    let logfmt: Vec<String> = (0..20_000).map(|i| format!("k{i}={i}")).collect();
+    for (pipeline, line) in
+        [("| json | k19999 = 19999", format!("{{{}}}", json.join(","))), ("| logfmt | k19999 > 5", logfmt.join(" "))]
+    {
+        let (_, labels) = run(pipeline, &line).expect(pipeline);
+        assert_eq!(labels.split(' ').count(), 20_000, "{pipeline}");
+    }
+}
