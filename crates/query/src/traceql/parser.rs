@@ -27,7 +27,7 @@ impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.place {
             Some((line, column)) => write!(f, "parse error at line {line}, col {column}: {}", self.message),
-            None => write!(f, "invalid TraceQL query: {}", self.message),
+            None => f.write_str(&self.message),
         }
     }
 }
