@@ -70,7 +70,7 @@ fn with_flags(mut config: Config, args: &ServeArgs) -> Config {
 
 async fn run(config: Config, args: &ServeArgs) -> anyhow::Result<()> {
     let started = clock::now();
-    let instruments = Arc::new(Instruments::new(started));
+    let instruments = Arc::new(Instruments::new());
     let shutdown = CancellationToken::new();
 
     // Ports first: a mistake there should not cost a replay of the store.
@@ -96,7 +96,8 @@ async fn run(config: Config, args: &ServeArgs) -> anyhow::Result<()> {
     let is_ready = Arc::new(AtomicBool::new(false));
     let (ingress, requests) = Ingress::new(WRITE_QUEUE);
     let writer = {
-        let (store, instruments, is_writable) = (Arc::clone(&store), Arc::clone(&instruments), Arc::clone(&is_writable));
+        let (store, instruments, is_writable) =
+            (Arc::clone(&store), Arc::clone(&instruments), Arc::clone(&is_writable));
         thread::Builder::new().name("writer".to_owned()).spawn(move || {
             writer::write_until_closed(requests, &store, &instruments, &is_writable);
         })?

@@ -18,7 +18,6 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "one value for the life of the process")]
 pub(crate) enum Command {
     /// Take in telemetry, answer queries, and run the control loop.
     Serve(ServeArgs),

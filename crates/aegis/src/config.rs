@@ -15,7 +15,8 @@ pub(crate) use settings::{Config, RemoteSettings, StoreLimits};
 /// When the file cannot be read, is not YAML of the right shape, or holds values that are not allowed.
 pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { file: name.clone(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { file: name.clone(), source })?;
     parse(&name, &text, path.parent().unwrap_or(Path::new(".")))
 }
 

@@ -3,12 +3,12 @@
 //! Field keys of log messages: `incident service alert action target outcome verdict reason file job elapsed_ms error`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use audit::{IncidentView, Timeline};
-use detect::Observation;
+use detect::{Observation, State};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -44,19 +44,18 @@ pub(crate) struct Instruments {
     stored: Gauges,
     store_bytes: Gauges,
     memory: Gauge<i64, AtomicI64>,
-    started: RwLock<Timestamp>,
 }
 
 fn seconds() -> Histogram {
     Histogram::new([0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0])
 }
 
-fn count(family: &Counters, tags: Tags, by: u64) {
-    family.get_or_create(&tags).inc_by(by);
+fn count(family: &Counters, tags: &Tags, by: u64) {
+    family.get_or_create(tags).inc_by(by);
 }
 
 impl Instruments {
-    pub(crate) fn new(now: Timestamp) -> Self {
+    pub(crate) fn new() -> Self {
         let mut all = Self {
             registry: Registry::default(),
             written: Family::default(),
@@ -75,7 +74,6 @@ impl Instruments {
             stored: Family::default(),
             store_bytes: Family::default(),
             memory: Gauge::default(),
-            started: RwLock::new(now),
         };
         let registry = &mut all.registry;
         registry.register("aegis_ingest_items", "Samples, lines and spans made durable", all.written.clone());
@@ -90,7 +88,11 @@ impl Instruments {
         registry.register("ai_prediction_duration_seconds", "How long one took", all.prediction_duration.clone());
         registry.register("aegis_evidence_answers", "Questions to the signals, by answer", all.gathered.clone());
         registry.register("aegis_incidents", "Incidents by state", all.incidents.clone());
-        registry.register("aegis_ledger_failures", "Records that could not be made durable", all.ledger_failures.clone());
+        registry.register(
+            "aegis_ledger_failures",
+            "Records that could not be made durable",
+            all.ledger_failures.clone(),
+        );
         registry.register("aegis_store_items", "What is stored now", all.stored.clone());
         registry.register("aegis_store_bytes", "Bytes on disk by signal", all.store_bytes.clone());
         registry.register("process_resident_memory_bytes", "Memory of this process", all.memory.clone());
@@ -101,22 +103,26 @@ impl Instruments {
     /// Series that alert rules count on exist from the start: the first event must be an increase.
     fn create_known(&self) {
         for severity in ["low", "medium", "high", "critical"] {
-            count(&self.anomalies, vec![("severity", severity.to_owned())], 0);
+            count(&self.anomalies, &vec![("severity", severity.to_owned())], 0);
         }
         for item in ["samples", "lines", "spans"] {
-            count(&self.written, vec![("item", item.to_owned())], 0);
+            count(&self.written, &vec![("item", item.to_owned())], 0);
         }
     }
 
     /// The text of `/metrics`, in OpenMetrics.
     pub(crate) fn text(&self, store: &StoreStatus) -> String {
         for (signal, status) in [("metrics", &store.metrics), ("logs", &store.logs), ("traces", &store.traces)] {
-            let set = |family: &Gauges, tags: Tags, value: u64| {
-                family.get_or_create(&tags).set(i64::try_from(value).unwrap_or(i64::MAX));
+            let set = |family: &Gauges, tags: &Tags, value: u64| {
+                family.get_or_create(tags).set(i64::try_from(value).unwrap_or(i64::MAX));
             };
-            set(&self.stored, vec![("signal", signal.to_owned()), ("kind", "identities".to_owned())], status.identities);
-            set(&self.stored, vec![("signal", signal.to_owned()), ("kind", "items".to_owned())], status.items);
-            set(&self.store_bytes, vec![("signal", signal.to_owned())], status.disk_bytes);
+            set(
+                &self.stored,
+                &vec![("signal", signal.to_owned()), ("kind", "identities".to_owned())],
+                status.identities,
+            );
+            set(&self.stored, &vec![("signal", signal.to_owned()), ("kind", "items".to_owned())], status.items);
+            set(&self.store_bytes, &vec![("signal", signal.to_owned())], status.disk_bytes);
         }
         if let Some(bytes) = resident_bytes() {
             self.memory.set(bytes);
@@ -128,50 +134,47 @@ impl Instruments {
         }
     }
 
-    pub(crate) fn started(&self) -> Timestamp {
-        *self.started.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn wrote(&self, samples: usize, lines: usize, spans: usize) {
         for (item, number) in [("samples", samples), ("lines", lines), ("spans", spans)] {
-            count(&self.written, vec![("item", item.to_owned())], number as u64);
+            count(&self.written, &vec![("item", item.to_owned())], number as u64);
         }
     }
 
     pub(crate) fn refused(&self, rejections: &[ingest::Rejection]) {
         for rejection in rejections {
-            count(&self.rejected, vec![("reason", rejection.reason.to_owned())], rejection.count);
+            count(&self.rejected, &vec![("reason", rejection.reason.to_owned())], rejection.count);
         }
     }
 
     pub(crate) fn scraped(&self, job: &str, worked: bool) {
         let outcome = if worked { "success" } else { "failure" };
-        count(&self.scrapes, vec![("job", job.to_owned()), ("outcome", outcome.to_owned())], 1);
+        count(&self.scrapes, &vec![("job", job.to_owned()), ("outcome", outcome.to_owned())], 1);
     }
 
     pub(crate) fn evaluated(&self, action: &str, result: &str) {
-        count(&self.policy_evaluations, vec![("action", action.to_owned()), ("result", result.to_owned())], 1);
+        count(&self.policy_evaluations, &vec![("action", action.to_owned()), ("result", result.to_owned())], 1);
     }
 
     pub(crate) fn observed(&self, observation: &Observation, took: Duration) {
-        for anomaly in &observation.anomalies {
-            count(&self.anomalies, vec![("severity", anomaly.severity.as_str().to_owned())], 1);
+        // One per beginning, not one per reading: a long anomaly is still one.
+        for begun in observation.transitions.iter().filter(|transition| transition.state == State::Fired) {
+            count(&self.anomalies, &vec![("severity", begun.severity.as_str().to_owned())], 1);
         }
         for (reason, number) in &observation.suppressed {
-            count(&self.suppressed, vec![("reason", reason.clone())], *number);
+            count(&self.suppressed, &vec![("reason", reason.clone())], *number);
         }
         self.predicted("anomaly", true, took);
     }
 
     /// An analysis or a diagnosis was made; the mission calls it a prediction.
     pub(crate) fn predicted(&self, model: &str, success: bool, took: Duration) {
-        count(&self.predictions, vec![("model_type", model.to_owned()), ("success", success.to_string())], 1);
+        count(&self.predictions, &vec![("model_type", model.to_owned()), ("success", success.to_string())], 1);
         self.prediction_duration.get_or_create(&vec![("model_type", model.to_owned())]).observe(took.as_secs_f64());
     }
 
     pub(crate) fn answered(&self, is_answer: bool) {
         let result = if is_answer { "answer" } else { "unavailable" };
-        count(&self.gathered, vec![("result", result.to_owned())], 1);
+        count(&self.gathered, &vec![("result", result.to_owned())], 1);
     }
 
     pub(crate) fn acted(&self, action: &str, namespace: &str, outcome: &Outcome, took: Duration) {
@@ -184,7 +187,7 @@ impl Instruments {
         };
         let tags = vec![("action", action.to_owned()), ("namespace", namespace.to_owned())];
         self.action_duration.get_or_create(&tags).observe(took.as_secs_f64());
-        count(&self.actions, [tags, vec![("status", status.to_owned())]].concat(), 1);
+        count(&self.actions, &[tags, vec![("status", status.to_owned())]].concat(), 1);
     }
 
     pub(crate) fn ledger_failed(&self) {

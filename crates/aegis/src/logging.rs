@@ -65,6 +65,7 @@ impl Visit for Pairs {
 }
 
 fn quoted(value: &str) -> String {
-    let is_plain = !value.is_empty() && value.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=');
+    let is_plain =
+        !value.is_empty() && value.chars().all(|c| !c.is_whitespace() && !c.is_control() && c != '"' && c != '=');
     if is_plain { value.to_owned() } else { format!("{value:?}") }
 }

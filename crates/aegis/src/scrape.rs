@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingest::scrape::{ACCEPT, Fetched, FileSd, Health, ScrapeConfig, Target, TargetGroup, TargetState, parse_file_sd, resolve};
+use ingest::scrape::{
+    ACCEPT, Fetched, FileSd, Health, ScrapeConfig, Target, TargetGroup, TargetState, parse_file_sd, resolve,
+};
 use ingest::{Limits, compression};
 use reqwest::Client;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
@@ -69,7 +71,11 @@ impl Scraper {
     }
 
     /// Stops what is no longer wanted and starts what is new.
-    async fn follow(&self, running: &mut BTreeMap<String, Running>, wanted: BTreeMap<String, (Target, Arc<ScrapeConfig>)>) {
+    async fn follow(
+        &self,
+        running: &mut BTreeMap<String, Running>,
+        wanted: BTreeMap<String, (Target, Arc<ScrapeConfig>)>,
+    ) {
         let gone: Vec<String> = running.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
         let mut stopping = JoinSet::new();
         for key in gone {
@@ -111,10 +117,8 @@ impl Scraper {
     async fn scrape_once(&self, state: &mut TargetState, at: Timestamp) {
         let watch = Stopwatch::start();
         let fetched = self.fetch(state.target()).await;
-        let page = fetched
-            .as_ref()
-            .map(|(body, kind)| Fetched { body, content_type: kind.as_deref() })
-            .map_err(Clone::clone);
+        let page =
+            fetched.as_ref().map(|(body, kind)| Fetched { body, content_type: kind.as_deref() }).map_err(Clone::clone);
         let scraped = state.observe(page, at, watch.elapsed(), &self.limits);
         self.instruments.scraped(&state.target().job, scraped.error.is_none());
         self.write(scraped.batch).await;
@@ -177,7 +181,10 @@ impl Scraper {
             scrape_timeout: target.timeout,
         };
         self.views.update(|view| {
-            match view.targets.iter_mut().find(|known| known.scrape_url == shown.scrape_url && known.labels == shown.labels)
+            match view
+                .targets
+                .iter_mut()
+                .find(|known| known.scrape_url == shown.scrape_url && known.labels == shown.labels)
             {
                 Some(known) => *known = shown,
                 None => view.targets.push(shown),
@@ -216,7 +223,8 @@ fn paths(sd: &FileSd) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for file in &sd.files {
         let path = Path::new(file);
-        let Some((head, tail)) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split_once('*')) else {
+        let Some((head, tail)) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split_once('*'))
+        else {
             paths.push(path.to_owned());
             continue;
         };

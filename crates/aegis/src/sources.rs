@@ -114,7 +114,13 @@ impl Sources {
         }
     }
 
-    async fn lines(&self, query: &str, start: Timestamp, end: Timestamp, limit: u32) -> Result<Vec<(Nanos, String)>, String> {
+    async fn lines(
+        &self,
+        query: &str,
+        start: Timestamp,
+        end: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Nanos, String)>, String> {
         let answer = match &self.logs {
             Some(remote) => {
                 let found = remote.query_range(query, start.to_nanos(), end.to_nanos(), limit).await.map_err(text)?;

@@ -77,7 +77,8 @@ impl Watching {
                     for one in series {
                         for sample in one.samples {
                             let service = one.labels.get_or_empty("service").to_owned();
-                            let reading = Reading { metric_type: watch.metric_type.clone(), service, value: sample.value };
+                            let reading =
+                                Reading { metric_type: watch.metric_type.clone(), service, value: sample.value };
                             rounds.entry(sample.at).or_default().push(reading);
                         }
                     }
@@ -228,9 +229,8 @@ impl Watching {
     }
 
     fn transition(&self, service: &str, analysis: &detect::Analysis, now: Timestamp) -> Transition {
-        let is_symptom = |name: &String| {
-            self.watches.iter().any(|watch| watch.metric_type == *name && watch.role == Role::Symptom)
-        };
+        let is_symptom =
+            |name: &String| self.watches.iter().any(|watch| watch.metric_type == *name && watch.role == Role::Symptom);
         let metric = analysis.affected_metrics.first().cloned().unwrap_or_default();
         let detail = analysis.details.get(&metric);
         Transition {

@@ -205,7 +205,8 @@ impl Timeline {
             *counts.entry(kind).or_default() += 1;
         }
         let text: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        self.entry(id, StageName::Evidence, at, format!("{} answered", text.join(", ")), missing);
+        let text = if text.is_empty() { "no question was answered".to_owned() } else { text.join(", ") + " answered" };
+        self.entry(id, StageName::Evidence, at, text, missing);
     }
 
     fn executed(&mut self, id: IncidentId, proposal: &ProposalId, outcome: &Outcome, at: Timestamp) {

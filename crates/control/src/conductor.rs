@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use detect::{State, Transition};
 use diagnose::Evidence;
 use policy::{Action, Decision, Limits, Policy, Proposal, ProposalId};
-use remediate::{Assessment, Outcome, Verdict, Watching, judge, propose, verification_questions};
+use remediate::{Assessment, Forecast, Outcome, Verdict, Watching, judge, propose, verification_questions};
 use signal::Timestamp;
 
 use crate::{Effect, Ending, Fact, Incident, IncidentId, Input, Remediation, Settings, Stage};
+
+/// How often a driver is asked again while it does not know what became of an action; each pause is twice the last one.
+const MOST_UNKNOWNS: u32 = 5;
 
 /// Correlates what fires into incidents and takes each through evidence, cause, permission, action and proof.
 ///
@@ -187,6 +190,11 @@ impl Conductor {
         if open.stage != Stage::Gathering {
             return Vec::new();
         }
+        let age = now.since(evidence.gathered_at);
+        if age > self.limits.settings().max_evidence_age && open.rounds < self.settings.gather_rounds {
+            // It waited too long to be acted on, for instance for the ledger's disk: look again.
+            return self.gather(open, now);
+        }
         let diagnosis = diagnose::rank(&open.service, open.onset, &open.symptoms, evidence);
         let is_news = open.diagnosis.as_ref().is_none_or(|known| {
             known.is_resolved != diagnosis.is_resolved
@@ -221,8 +229,15 @@ impl Conductor {
         match decision {
             Decision::Permitted(permit) => {
                 open.stage = Stage::Acting;
-                open.remediation =
-                    Some(Remediation { proposal, acted_at: now, outcome: None, verdict: None, undo: None });
+                open.remediation = Some(Remediation {
+                    proposal,
+                    acted_at: now,
+                    outcome: None,
+                    verdict: None,
+                    undo: None,
+                    ask_at: None,
+                    unknowns: 0,
+                });
                 effects.push(Effect::Act { incident: open.id, permit });
             }
             Decision::NeedsApproval { reason, .. } => {
@@ -237,7 +252,8 @@ impl Conductor {
 
     /// Asks the driver what became of the action on its way.
     fn inspect(&self, open: &mut Incident) -> Vec<Effect> {
-        let Some(remediation) = &open.remediation else { return Vec::new() };
+        let Some(remediation) = &mut open.remediation else { return Vec::new() };
+        remediation.ask_at = None;
         let mut proposal = remediation.proposal.clone();
         if open.stage == Stage::Undoing {
             proposal.id = undo_id(&proposal.id);
@@ -247,19 +263,24 @@ impl Conductor {
     }
 
     fn executed(&mut self, open: &mut Incident, id: &ProposalId, outcome: &Outcome, now: Timestamp) -> Vec<Effect> {
-        let sizing = open.diagnosis.as_ref().and_then(|diagnosis| diagnosis.hypotheses.first()?.sizing);
+        let sized = open.diagnosis.as_ref().and_then(|diagnosis| diagnosis.hypotheses.first()?.sizing);
         let Some(remediation) = &mut open.remediation else { return Vec::new() };
         let is_undo = open.stage == Stage::Undoing && *id == undo_id(&remediation.proposal.id);
         let is_forward = open.stage == Stage::Acting && *id == remediation.proposal.id;
         if !is_undo && !is_forward {
             return Vec::new();
         }
+        // What doing nothing would have meant: the replicas there were, not those that were wished for.
+        let forecast = match remediation.proposal.action {
+            Action::Scale { from, .. } if is_forward => sized.map(|sizing| Forecast::new(&sizing, from)),
+            Action::Scale { .. } | Action::RollBack { .. } | Action::Restart { .. } => None,
+        };
         let watching = Watching {
             service: remediation.proposal.service.clone(),
             onset: open.onset,
             acted_at: remediation.acted_at,
             done_at: now,
-            sizing: sizing.filter(|_| is_forward && matches!(remediation.proposal.action, Action::Scale { .. })),
+            forecast,
         };
         if is_undo {
             remediation.undo = Some(outcome.clone());
@@ -278,14 +299,27 @@ impl Conductor {
             }
             // Nothing happened and it is known: the world may have moved on since, so start from fresh evidence.
             Outcome::NeverStarted if is_forward => {
-                self.limits.settle(id, false, now);
+                self.limits.withdraw(id, now);
                 open.remediation = None;
                 self.gather(open, now)
             }
-            Outcome::Refused { .. } | Outcome::Failed { .. } | Outcome::Unknown { .. } | Outcome::NeverStarted => {
-                let id = remediation.proposal.id.clone();
+            // What was to be taken back is still in place, and was judged already.
+            Outcome::NeverStarted => {
+                let proposal = remediation.proposal.clone();
+                self.limits.withdraw(id, now);
+                self.undo(open, &proposal, now)
+            }
+            // It may still be under way. Look, as long as there is hope, before anybody does anything about it.
+            Outcome::Unknown { .. } if remediation.unknowns < MOST_UNKNOWNS => {
+                let pause = self.settings.check_every.saturating_mul(1 << remediation.unknowns.min(MOST_UNKNOWNS));
+                let ask_at = now.plus(pause);
+                remediation.unknowns += 1;
+                remediation.ask_at = Some(ask_at);
+                vec![Effect::Wake { at: ask_at }]
+            }
+            Outcome::Refused { .. } | Outcome::Failed { .. } | Outcome::Unknown { .. } => {
                 let action = remediation.proposal.action.clone();
-                self.limits.settle(&id, false, now);
+                self.limits.settle(id, false, now);
                 let what = if is_undo { format!("undoing `{action}`") } else { format!("`{action}`") };
                 escalate(open, format!("{what} ended as {outcome}"))
             }
@@ -303,6 +337,7 @@ impl Conductor {
                 {
                     this.look(open, now)
                 }
+                Stage::Acting | Stage::Undoing if open.is_to_ask(now) => this.inspect(open),
                 Stage::Gathering
                 | Stage::Unclear { .. }
                 | Stage::Acting
@@ -394,6 +429,10 @@ impl Conductor {
         match decision {
             Decision::Permitted(permit) => {
                 open.stage = Stage::Undoing;
+                if let Some(remediation) = &mut open.remediation {
+                    remediation.ask_at = None;
+                    remediation.unknowns = 0;
+                }
                 effects.push(Effect::Act { incident: open.id, permit });
             }
             Decision::NeedsApproval { reason, .. } | Decision::Denied { reason, .. } => {
@@ -423,7 +462,12 @@ fn note_on(open: &Incident, fact: Fact) -> Effect {
 
 fn escalate(open: &mut Incident, reason: String) -> Vec<Effect> {
     open.stage = Stage::WithPerson;
-    vec![note_on(open, Fact::Escalated { reason })]
+    let mut effects = vec![note_on(open, Fact::Escalated { reason })];
+    // Nothing more will resolve when every symptom has gone already.
+    if open.is_quiet() {
+        effects.extend(close(open, Ending::AfterEscalation, None));
+    }
+    effects
 }
 
 fn close(open: &Incident, ending: Ending, mitigated_at: Option<Timestamp>) -> Vec<Effect> {

@@ -91,6 +91,10 @@ pub struct Remediation {
     pub verdict: Option<Verdict>,
     /// What the driver said of the inverse, if it was run.
     pub undo: Option<Outcome>,
+    /// When the driver is asked again what became of it, while nobody knows.
+    pub ask_at: Option<Timestamp>,
+    /// How often it did not know, one time after the other.
+    pub unknowns: u32,
 }
 
 impl Incident {
@@ -107,6 +111,11 @@ impl Incident {
     /// Forgets a symptom that resolved.
     pub(crate) fn leave(&mut self, symptom: &Transition) {
         self.symptoms.retain(|known| !is_same(known, symptom));
+    }
+
+    /// Whether it is time to ask the driver again what became of an action.
+    pub(crate) fn is_to_ask(&self, now: Timestamp) -> bool {
+        self.remediation.as_ref().and_then(|remediation| remediation.ask_at).is_some_and(|at| at <= now)
     }
 
     /// Whether no user-visible symptom is firing any more.

@@ -251,7 +251,12 @@ fn size_pool(facts: &Facts<'_>) -> Option<Sizing> {
     let requests = facts.course(name::REQUESTS).and_then(|course| course.before).filter(|before| *before > 0.1);
     // What share of requests needs the pool is known from when all of them got it.
     let per_request = queries.zip(requests).map_or(1.0, |(queries, requests)| queries / requests);
-    let offered = requests_now * per_request;
+    // Requests are counted when they are answered: those that pile up meanwhile are asked for as well.
+    let pile_up = facts.course(name::POOL_PENDING).map_or(0.0, |waiting| {
+        let seconds = waiting.at.since(facts.onset).as_secs_f64().max(5.0);
+        ((waiting.now - waiting.before.unwrap_or(0.0)) / seconds).max(0.0)
+    });
+    let offered = requests_now * per_request + pile_up;
     let capacity = pool.per_instance / hold_s;
     if !offered.is_finite() || !capacity.is_finite() || capacity <= 0.0 {
         return None;

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use signal::Timestamp;
 
 use crate::engine::{Answer, Workload, quoted};
+use crate::limits::UNDO;
 use crate::{Limits, Permit, Policy, Proposal, ProposalId};
 
 /// What became of a proposal.
@@ -72,7 +73,7 @@ impl Policy {
             return denied(&format!("{} cannot be taken back", original.action));
         };
         let undo = Proposal {
-            id: ProposalId(format!("{}/undo", original.id)),
+            id: ProposalId(format!("{}{UNDO}", original.id)),
             action,
             reason: format!("take back {}: it did not help", original.id),
             ..original.clone()

@@ -10,6 +10,8 @@ use crate::{Action, Proposal, ProposalId, Target};
 const HOUR: Duration = Duration::from_secs(3600);
 /// How many past actions are remembered; older ones can neither be repeated by a driver nor undone.
 const REMEMBERED: usize = 10_000;
+/// What the id of an undo ends with.
+pub(crate) const UNDO: &str = "/undo";
 
 /// How much may be done, whatever the policies say. The defaults are careful.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -58,6 +60,7 @@ struct Spent {
     is_undo: bool,
     is_undone: bool,
     is_fixed: bool,
+    is_withdrawn: bool,
 }
 
 impl Default for LimitSettings {
@@ -97,10 +100,23 @@ impl Limits {
     /// Unknown ids and repeated calls change nothing.
     pub fn settle(&mut self, id: &ProposalId, fixed: bool, now: Timestamp) {
         self.running.retain(|running| running.id != *id);
-        if let Some(spent) = self.spent.iter_mut().find(|spent| spent.id == *id) {
+        if let Some(spent) = self.spent.iter_mut().rev().find(|spent| spent.id == *id) {
             spent.is_fixed |= fixed;
         }
         self.forget(now);
+    }
+
+    /// As [`Limits::settle`] for an action that certainly never reached its target: no cool-down follows from it, and
+    /// what it was to take back may be taken back again. It still counts in the hourly budgets, so that nothing can be
+    /// started over and over.
+    pub fn withdraw(&mut self, id: &ProposalId, now: Timestamp) {
+        self.settle(id, false, now);
+        let Some(withdrawn) = self.spent.iter_mut().rev().find(|spent| spent.id == *id) else { return };
+        withdrawn.is_withdrawn = true;
+        let original = id.0.strip_suffix(UNDO).filter(|_| withdrawn.is_undo).map(str::to_owned);
+        if let Some(spent) = self.spent.iter_mut().find(|spent| Some(&spent.id.0) == original.as_ref()) {
+            spent.is_undone = false;
+        }
     }
 
     /// Stops or allows all acting at once.
@@ -147,7 +163,8 @@ impl Limits {
         if spent.is_undo {
             return Err(format!("{original} is itself an undo; a person decides now"));
         }
-        if spent.is_undone || self.spent.iter().any(|spent| spent.id == undo.id) {
+        let was_undone = |spent: &Spent| spent.id == undo.id && !spent.is_withdrawn;
+        if spent.is_undone || self.spent.iter().any(was_undone) {
             return Err(format!("proposal {original} was undone before; once is all"));
         }
         if spent.target != undo.target {
@@ -180,6 +197,7 @@ impl Limits {
             is_undo: undoes.is_some(),
             is_undone: false,
             is_fixed: false,
+            is_withdrawn: false,
         });
         self.forget(now);
     }
@@ -235,7 +253,10 @@ impl Limits {
 
     fn check_cool_down(&self, proposal: &Proposal, now: Timestamp) -> Result<(), String> {
         let (name, cool_down) = (proposal.action.name(), self.settings.cool_down);
-        let last = self.spent.iter().filter(|spent| spent.target == proposal.target && spent.name == name);
+        let last = self
+            .spent
+            .iter()
+            .filter(|spent| spent.target == proposal.target && spent.name == name && !spent.is_withdrawn);
         let Some(last) = last.map(|spent| spent.at).max() else { return Ok(()) };
         let passed = now.since(last);
         if passed >= cool_down {

@@ -17,4 +17,4 @@ mod verify;
 
 pub use outcome::{Outcome, Verdict};
 pub use propose::{Refusal, propose};
-pub use verify::{Assessment, VerifySettings, Watching, judge, verification_questions};
+pub use verify::{Assessment, Forecast, VerifySettings, Watching, judge, verification_questions};

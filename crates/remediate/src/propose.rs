@@ -5,9 +5,6 @@ use policy::{Action, LimitSettings, Proposal, ProposalId};
 use serde::{Deserialize, Serialize};
 use signal::Severity;
 
-/// How full the limiting resource may be after a scale-out: the rest is room for noise.
-const TARGET_UTILISATION: f64 = 0.7;
-
 /// Why no action is proposed; a person is called instead.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case", tag = "refusal")]
@@ -56,8 +53,8 @@ pub enum Refusal {
 
 /// What to do about the leading hypothesis.
 ///
-/// `severity` is the worst among the symptoms. Replicas are planned from measured load: enough that the limiting
-/// resource is 70 % full, never more than `limits` allow in total or in one step.
+/// `severity` is the worst among the symptoms. Replicas are what the diagnosis measured to be enough, never more than
+/// `limits` allow in total or in one step.
 ///
 /// # Errors
 /// A [`Refusal`] names why nothing may be proposed.
@@ -102,16 +99,10 @@ fn no_safe_action(cause: &Hypothesis) -> Refusal {
 }
 
 fn scale_out(cause: &Hypothesis, workload: &Workload, limits: &LimitSettings) -> Result<Action, Refusal> {
-    let sizing = cause.sizing.as_ref().ok_or(Refusal::LoadUnmeasured)?;
-    let each = sizing.capacity_per_replica_per_s * TARGET_UTILISATION;
-    if !(each.is_finite() && each > 0.0 && sizing.offered_per_s.is_finite()) {
-        return Err(Refusal::LoadUnmeasured);
-    }
+    let sizing = cause.sizing.ok_or(Refusal::LoadUnmeasured)?;
     let from = workload.desired;
-    // `as` saturates, and the limits below cap whatever a wild measurement asks for.
-    let needed = (sizing.offered_per_s / each).ceil() as u32;
     let limit = limits.max_replicas.min(from.saturating_mul(limits.max_scale_factor));
-    let to = needed.min(limit);
+    let to = sizing.replicas.min(limit);
     if to <= from {
         return Err(Refusal::AtMaximum { replicas: from, limit });
     }
@@ -170,7 +161,7 @@ mod tests {
                 confidence: 0.9,
                 evidence: vec![],
                 against: vec![],
-                sizing: Some(Sizing { offered_per_s: 112.0, capacity_per_replica_per_s: 20.0, replicas: 3 }),
+                sizing: Some(Sizing { offered_per_s: 112.0, capacity_per_replica_per_s: 20.0, replicas: 8 }),
             }],
             ruled_out: vec![],
             impact: vec![],
@@ -189,7 +180,7 @@ mod tests {
         assert_eq!(case(CauseKind::PoolExhaustion, |_, _| {}), Ok(Action::Scale { from: 3, to: 8 }));
         let more = case(CauseKind::TrafficSurge, |d, _| {
             d.hypotheses[0].sizing =
-                Some(Sizing { offered_per_s: 1e300, capacity_per_replica_per_s: 20.0, replicas: 3 });
+                Some(Sizing { offered_per_s: 1e6, capacity_per_replica_per_s: 20.0, replicas: 100_000 });
         });
         assert_eq!(more, Ok(Action::Scale { from: 3, to: 10 }), "never above the limit");
         let full = case(CauseKind::PoolExhaustion, |_, w| w.desired = 10);

@@ -41,7 +41,25 @@ pub struct Watching {
     /// When the driver said it was done.
     pub done_at: Timestamp,
     /// Measured load and capacity when more replicas were the answer: the forecast of doing nothing.
-    pub sizing: Option<Sizing>,
+    pub forecast: Option<Forecast>,
+}
+
+/// What would have gone on without more replicas.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Forecast {
+    /// What was asked of the limited thing when the action was decided, per second.
+    pub offered_per_s: f64,
+    /// What could be given before the action, per second.
+    pub capacity_per_s: f64,
+}
+
+impl Forecast {
+    /// From what the diagnosis measured, with the replicas that ran before the action.
+    #[must_use]
+    pub fn new(sizing: &Sizing, replicas_before: u32) -> Self {
+        let capacity_per_s = sizing.capacity_per_replica_per_s * f64::from(replicas_before);
+        Self { offered_per_s: sizing.offered_per_s, capacity_per_s }
+    }
 }
 
 /// What the readings say so far.
@@ -187,10 +205,10 @@ fn other_explanation(
     if now < 0.2 * normal {
         return Some(format!("traffic fell from {normal:.1}/s to {now:.1}/s: too little to tell"));
     }
-    let sizing = watching.sizing.as_ref()?;
+    let forecast = watching.forecast?;
     let then = between(watching.acted_at.minus(ONSET_MARGIN), watching.acted_at)?;
-    let demand = sizing.offered_per_s * now / then;
-    let old_capacity = sizing.capacity_per_replica_per_s * f64::from(sizing.replicas);
+    let demand = forecast.offered_per_s * now / then;
+    let old_capacity = forecast.capacity_per_s;
     (demand.is_finite() && demand < 0.95 * old_capacity).then(|| {
         format!("the load itself fell: {demand:.1}/s now, and {old_capacity:.1}/s could be served before the action")
     })
@@ -244,7 +262,7 @@ mod tests {
     }
 
     /// Readings before, during and after; `None` = no reading.
-    fn judged(now_s: i64, errors_after: Option<f64>, load: [f64; 3], sizing: Option<Sizing>) -> Assessment {
+    fn judged(now_s: i64, errors_after: Option<f64>, load: [f64; 3], forecast: Option<Forecast>) -> Assessment {
         let now = now_s * 1000;
         let series = |name: &str, value: &dyn Fn(i64) -> Option<f64>| Item {
             question: Question::Metric {
@@ -277,27 +295,27 @@ mod tests {
             onset: Timestamp(ONSET),
             acted_at: Timestamp(ACTED),
             done_at: Timestamp(DONE),
-            sizing,
+            forecast,
         };
         judge(&watching, &evidence, &settings(), Timestamp(now))
     }
 
     #[test]
     fn four_verdicts_and_patience() {
-        let sizing = || Some(Sizing { offered_per_s: 125.0, capacity_per_replica_per_s: 30.0, replicas: 3 });
-        for (case, now, errors, load, sizing, want) in [
-            ("still inside the window", 350, Some(0.004), [50.0, 125.0, 125.0], sizing(), None),
-            ("gone, not yet for long", 365, Some(0.004), [50.0, 125.0, 125.0], sizing(), None),
-            ("gone for the whole hold", 370, Some(0.004), [50.0, 125.0, 125.0], sizing(), Some(Verdict::Fixed)),
-            ("gone, but so is the load", 370, Some(0.004), [50.0, 125.0, 50.0], sizing(), Some(Verdict::Unproven)),
+        let forecast = || Some(Forecast { offered_per_s: 125.0, capacity_per_s: 90.0 });
+        for (case, now, errors, load, forecast, want) in [
+            ("still inside the window", 350, Some(0.004), [50.0, 125.0, 125.0], forecast(), None),
+            ("gone, not yet for long", 365, Some(0.004), [50.0, 125.0, 125.0], forecast(), None),
+            ("gone for the whole hold", 370, Some(0.004), [50.0, 125.0, 125.0], forecast(), Some(Verdict::Fixed)),
+            ("gone, but so is the load", 370, Some(0.004), [50.0, 125.0, 50.0], forecast(), Some(Verdict::Unproven)),
             ("gone after a roll-back", 370, Some(0.004), [50.0, 50.0, 50.0], None, Some(Verdict::Fixed)),
             ("nobody is left to fail", 370, Some(0.0), [50.0, 50.0, 2.0], None, Some(Verdict::Unproven)),
-            ("still there at the deadline", 425, Some(0.25), [50.0, 125.0, 125.0], sizing(), Some(Verdict::NotFixed)),
-            ("half as bad again", 370, Some(0.6), [50.0, 125.0, 125.0], sizing(), Some(Verdict::MadeWorse)),
-            ("no data until the deadline", 425, None, [50.0, 125.0, 125.0], sizing(), Some(Verdict::Unproven)),
-            ("no data yet", 400, None, [50.0, 125.0, 125.0], sizing(), None),
+            ("still there at the deadline", 425, Some(0.25), [50.0, 125.0, 125.0], forecast(), Some(Verdict::NotFixed)),
+            ("half as bad again", 370, Some(0.6), [50.0, 125.0, 125.0], forecast(), Some(Verdict::MadeWorse)),
+            ("no data until the deadline", 425, None, [50.0, 125.0, 125.0], forecast(), Some(Verdict::Unproven)),
+            ("no data yet", 400, None, [50.0, 125.0, 125.0], forecast(), None),
         ] {
-            let judged = judged(now, errors, load, sizing);
+            let judged = judged(now, errors, load, forecast);
             assert_eq!(judged.verdict, want, "{case}: {}", judged.reason);
         }
     }

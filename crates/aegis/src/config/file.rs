@@ -170,7 +170,8 @@ impl ConfigFile {
     pub(super) fn check(self, base: &Path, problems: &mut Problems) -> Config {
         let second = Duration::from_secs(1);
         let interval = span(self.global.scrape_interval.as_ref(), Duration::from_secs(15), second, problems);
-        let timeout = span(self.global.scrape_timeout.as_ref(), Duration::from_secs(10).min(interval), second, problems);
+        let timeout =
+            span(self.global.scrape_timeout.as_ref(), Duration::from_secs(10).min(interval), second, problems);
         let detect_interval = span(self.detect.interval.as_ref(), interval, second, problems);
         let detect_window = span(self.detect.window.as_ref(), interval * 4, interval * 2, problems);
         let analysis_interval =
@@ -227,7 +228,9 @@ impl StoreFile {
             match parse_size(&text.value) {
                 Some(bytes) if bytes >= 64 << 20 => max_bytes = bytes,
                 Some(_) => problems.add(text, format!("`{}` is too small: at least 64MiB", text.value)),
-                None => problems.add(text, format!("`{}` is not a size: write something like 512MiB or 2GiB", text.value)),
+                None => {
+                    problems.add(text, format!("`{}` is not a size: write something like 512MiB or 2GiB", text.value))
+                }
             }
         }
         let fsync = match self.fsync.as_ref().map(|text| text.value.as_str()) {
@@ -273,7 +276,8 @@ impl LimitsFile {
 impl RemoteFile {
     fn check(self, base: &Path, problems: &mut Problems) -> RemoteSettings {
         if !self.url.value.starts_with("http://") && !self.url.value.starts_with("https://") {
-            problems.add(&self.url, format!("`{}` is not a URL: it must begin with http:// or https://", self.url.value));
+            problems
+                .add(&self.url, format!("`{}` is not a URL: it must begin with http:// or https://", self.url.value));
         }
         RemoteSettings {
             timeout: span(self.timeout.as_ref(), Duration::from_secs(10), Duration::from_millis(100), problems),

@@ -65,7 +65,10 @@ impl Problems {
     }
 
     pub(super) fn finish<T>(self, value: T) -> Result<T, ConfigError> {
-        if self.found.is_empty() { Ok(value) } else { Err(ConfigError::Problems(self.found)) }
+        let mut found = self.found;
+        // As somebody reads the file.
+        found.sort_by_key(|problem| (problem.line, problem.column));
+        if found.is_empty() { Ok(value) } else { Err(ConfigError::Problems(found)) }
     }
 }
 

@@ -35,7 +35,18 @@ fn every_problem_is_reported_with_its_place() {
     let text = "listen: nowhere\nstore:\n  retention: 5 days\n  max_size: 1MiB\n  fsync: maybe\nglobal:\n  scrape_interval: 10ms\n\
                 scrape_configs:\n  - job_name: a\n  - job_name: a\n  - job_name: b\n    scheme: ftp\npolicy:\n  \
                 files: [missing.cedar]\n  limits: {max_replicas: 0}\nsources:\n  metrics: {url: prometheus}\n";
-    insta::assert_snapshot!(problems(text), @"");
+    insta::assert_snapshot!(problems(text), @r"
+    aegis.yaml:1:9: `nowhere` is not an address: write 127.0.0.1:4300
+    aegis.yaml:3:14: not a valid duration string: `5 days`; expected something like `5m`, `1h30m` or `250ms`
+    aegis.yaml:4:13: `1MiB` is too small: at least 64MiB
+    aegis.yaml:5:10: `maybe` is not known: `always` or `never`
+    aegis.yaml:7:20: `10ms` is too short: at least 1s
+    aegis.yaml:10:5: job `a` is defined twice
+    aegis.yaml:11:5: `scheme` of job `b` is `ftp`; expected `http` or `https`
+    aegis.yaml:14:11: cannot read policy file /nowhere/missing.cedar: No such file or directory (os error 2)
+    aegis.yaml:15:26: 0 is too small: at least 1
+    aegis.yaml:17:18: `prometheus` is not a URL: it must begin with http:// or https://
+    ");
 }
 
 #[test]

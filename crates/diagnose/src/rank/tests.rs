@@ -403,7 +403,7 @@ fn a_surge_reads_well() {
     failed requests 0.4 % -> 13 %
     p99 90 ms -> 2.1 s
     request rate 50/s -> about 130/s
-    database connection pool of backend exhausted, by a traffic surge (0.97, revision None, Some(Sizing { offered_per_s: 123.8, capacity_per_replica_per_s: 25.6, replicas: 8 }))
+    database connection pool of backend exhausted, by a traffic surge (0.97, revision None, Some(Sizing { offered_per_s: 129.2, capacity_per_replica_per_s: 25.6, replicas: 8 }))
       + 6 of 6 pool connections in use at the peak (100 %, 55 % before)
       + up to 80 requests wait for a connection, 0 before
       + waits for a connection time out: 0/s -> 10/s

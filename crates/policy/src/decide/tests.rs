@@ -229,6 +229,37 @@ fn an_undo_is_once_and_only_for_what_was_permitted() {
 }
 
 #[test]
+fn what_never_started_cools_nothing_down_but_counts() {
+    let (policy, mut limits) = (policy(), limits());
+    let first = scale("i/1", "backend", 3, 8, at(100));
+    assert_eq!(told(&policy.decide(&first, &mut limits, at(100))), "permitted by `scale up production`");
+    limits.withdraw(&first.id, at(105));
+    assert_eq!(limits.running_on(&first.target), None);
+    let again = scale("i/2", "backend", 3, 8, at(105));
+    assert_eq!(told(&policy.decide(&again, &mut limits, at(105))), "permitted by `scale up production`");
+    limits.withdraw(&again.id, at(110));
+    let third = scale("i/3", "backend", 3, 8, at(110));
+    let refused = told(&policy.decide(&third, &mut limits, at(110)));
+    assert!(refused.starts_with("denied: actions_per_hour_target 2"), "{refused}");
+}
+
+#[test]
+fn an_undo_that_never_started_may_be_tried_again() {
+    let policy = policy();
+    let mut limits = Limits::new(LimitSettings { actions_per_hour_target: 9, ..LimitSettings::default() });
+    let original = scale("i/1", "backend", 3, 8, at(100));
+    let undo = ProposalId("i/1/undo".to_owned());
+    let undone = |limits: &mut Limits| told(&policy.decide_undo(&original, limits, at(120)));
+    assert!(matches!(policy.decide(&original, &mut limits, at(100)), Decision::Permitted(_)));
+    assert_eq!(undone(&mut limits), "permitted by `undo own actions`");
+    limits.withdraw(&undo, at(125));
+    assert_eq!(undone(&mut limits), "permitted by `undo own actions`");
+    limits.settle(&undo, false, at(130));
+    assert_eq!(limits.running_on(&original.target), None);
+    assert_eq!(undone(&mut limits), "denied: proposal i/1 was undone before; once is all");
+}
+
+#[test]
 fn approval_needs_the_right_group_and_another_person() {
     let policy = policy();
     let proposal = Proposal { action: Action::RollBack { from: 2, to: 1 }, ..scale("i/1", "backend", 3, 8, at(0)) };
