@@ -2,6 +2,7 @@
 
 mod answer;
 mod fields;
+mod patterns;
 mod push;
 mod volume;
 
@@ -59,6 +60,7 @@ pub(crate) fn routes(handles: Handles) -> Router {
         .route("/detected_labels", get(fields::labels).post(fields::labels))
         .route("/detected_fields", get(fields::fields).post(fields::fields))
         .route("/detected_field/{name}/values", get(fields::values).post(fields::values))
+        .route("/patterns", get(patterns::patterns).post(patterns::patterns))
         .route("/format_query", get(format_query).post(format_query))
         .route("/status/buildinfo", get(buildinfo));
     Router::new()

@@ -15,8 +15,11 @@ use tokio::time::{sleep, timeout};
 
 /// Connections served at once; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 1024;
-/// Until the first byte, and until all headers of a request have arrived.
-const HEADER_TIME: Duration = Duration::from_secs(15);
+/// Until the first byte of a new connection.
+const FIRST_BYTE_TIME: Duration = Duration::from_secs(15);
+/// Until all headers of a request have arrived. An idle connection waits as long for its next request, so this must
+/// exceed the minute between two exports of a usual sender.
+const HEADER_TIME: Duration = Duration::from_secs(70);
 /// What running requests get after the shutdown began.
 const GRACE: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, for instance when file descriptors have run out.
@@ -24,7 +27,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `router` on `listener` until `shutdown` completes, then lets running requests finish for at most ten seconds.
 ///
-/// At most 1024 connections at once; a client that sends no complete header within 15 seconds is dropped.
+/// At most 1024 connections at once; a client that sends nothing for 15 seconds, or no complete
+/// header within 70, is dropped.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
     let mut shutdown = pin!(shutdown);
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
@@ -66,7 +70,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
 
 async fn connection(stream: TcpStream, router: Router, mut close: watch::Receiver<bool>) {
     // The protocol is guessed from the first bytes; that wait has no deadline of its own.
-    if !matches!(timeout(HEADER_TIME, stream.readable()).await, Ok(Ok(()))) {
+    if !matches!(timeout(FIRST_BYTE_TIME, stream.readable()).await, Ok(Ok(()))) {
         return;
     }
     let _ = stream.set_nodelay(true);

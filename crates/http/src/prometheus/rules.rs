@@ -8,7 +8,8 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use signal::{Labels, LabelsBuilder, Matcher, Timestamp, all_match, format_duration};
+use query::promql;
+use signal::{Labels, LabelsBuilder, Matcher, TimeRange, Timestamp, all_match, format_duration};
 
 use super::{Handles, Reply, answer, matcher_sets};
 use crate::handles::{AlertState, AlertView, RuleGroupView, RuleKind, RuleView, TargetView};
@@ -24,6 +25,7 @@ pub(super) fn routes() -> Router<Handles> {
         .route("/rules", get(rules))
         .route("/alerts", get(alerts))
         .route("/targets", get(targets))
+        .route("/targets/metadata", get(targets_metadata))
         .route("/scrape_pools", get(scrape_pools))
         .route("/alertmanagers", get(alertmanagers))
 }
@@ -259,6 +261,56 @@ fn target(out: &mut String, target: &TargetView) {
         let _ = write!(out, r#","{name}":{}"#, json::quoted(value));
     }
     let _ = write!(out, r#","lastScrapeDuration":{}}}"#, target.last_scrape_duration.as_secs_f64());
+}
+
+/// Metadata is kept per family; a target has it when one of its series belongs to the family.
+async fn targets_metadata(State(handles): State<Handles>, params: Params) -> Reply {
+    let limit = params.limit("limit")?;
+    let metric = params.get("metric").map(str::to_owned);
+    let wanted = match params.get("match_target") {
+        Some(text) => promql::parse_selector(text).map_err(|error| Refusal::parameter("match_target", error))?,
+        None => Vec::new(),
+    };
+    let mut targets = handles.views.read(|view| view.targets.iter().map(|one| one.labels.clone()).collect::<Vec<_>>());
+    targets.retain(|labels| all_match(&wanted, labels));
+    let found = handles
+        .reader
+        .run(None, move |snapshot, _| {
+            let mut families = snapshot.metadata();
+            families.retain(|family| metric.as_deref().is_none_or(|metric| metric == family.name));
+            let mut found = Vec::new();
+            for labels in targets {
+                let own: Vec<Matcher> = labels.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
+                let names = snapshot.label_values(Labels::NAME, &own, TimeRange::all());
+                let has = |family: &str| names.iter().any(|name| name == family || is_part(name, family));
+                found.extend(
+                    families.iter().filter(|family| has(&family.name)).map(|family| (labels.clone(), family.clone())),
+                );
+            }
+            found
+        })
+        .await?;
+    let limit = limit.unwrap_or(usize::MAX);
+    let mut body = String::new();
+    json::array(&mut body, found.iter().take(limit), |out, (labels, family)| {
+        out.push_str(r#"{"target":"#);
+        json::labels(out, labels);
+        for (name, text) in [
+            ("metric", family.name.as_str()),
+            ("type", family.kind.as_str()),
+            ("help", &family.help),
+            ("unit", &family.unit),
+        ] {
+            let _ = write!(out, r#","{name}":{}"#, json::quoted(text));
+        }
+        out.push('}');
+    });
+    Ok(answer::data(&body))
+}
+
+/// Whether a series name is that of a histogram's or summary's part.
+fn is_part(name: &str, family: &str) -> bool {
+    name.strip_prefix(family).is_some_and(|rest| matches!(rest, "_bucket" | "_sum" | "_count" | "_total"))
 }
 
 async fn scrape_pools(State(handles): State<Handles>) -> Response {

@@ -157,6 +157,22 @@ async fn labels_series_and_sizes_are_listed() {
     );
 }
 
+#[tokio::test]
+async fn lines_are_counted_by_pattern() {
+    let (router, _) = server();
+    with_logs(&router).await;
+    let parameters =
+        [("query", "{job=\"aegis-backend\"}"), ("start", "1706189390"), ("end", "1706189401"), ("step", "10s")];
+    let reply = ask(&router, "/loki/api/v1/patterns", &parameters).await.json();
+    let found: Vec<_> = reply["data"].as_array().unwrap().iter().map(|one| one["pattern"].as_str().unwrap()).collect();
+    assert_eq!(found.len(), 3, "{reply}");
+    let exhausted = reply["data"].as_array().unwrap().iter().find(|one| one["level"] == "error").unwrap();
+    assert_eq!(
+        *exhausted,
+        json!({"pattern": "Error: Connection pool exhausted", "level": "error", "samples": [[1_706_189_390, 1]]})
+    );
+}
+
 /// Loki's push message, as much as tests need.
 #[derive(Clone, PartialEq, Message)]
 struct PushRequest {

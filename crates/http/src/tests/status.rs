@@ -130,6 +130,27 @@ async fn rules_alerts_and_targets_show_what_the_shell_filled_in() {
 }
 
 #[tokio::test]
+async fn a_targets_metadata_is_found_by_its_series() {
+    let (parts, _) = parts();
+    parts.views.update(|view| {
+        let target = |job| TargetView { labels: signal::Labels::from_pairs([("job", job)]), ..TargetView::default() };
+        view.targets = vec![target("a"), target("b")];
+    });
+    let router = router(parts);
+    let metadata = Metadata { kind: 3, family: "latency".to_owned(), help: "Time.".to_owned() };
+    let timeseries = vec![series(&[("__name__", "latency_bucket"), ("job", "a"), ("le", "1")], &[(NOW.0, 1.0)])];
+    let body = snappy(&WriteRequest { timeseries, metadata: vec![metadata] });
+    post(&router, "/api/v1/write", &[], body).await;
+    let entry = json!({"target": {"job": "a"}, "metric": "latency", "type": "histogram", "help": "Time.", "unit": ""});
+    for (filter, want) in
+        [("", json!([entry])), ("?metric=other", json!([])), ("?match_target=%7Bjob%3D%22b%22%7D", json!([]))]
+    {
+        let reply = get(&router, &format!("/api/v1/targets/metadata{filter}")).await;
+        assert_eq!(reply.json()["data"], want, "{filter}");
+    }
+}
+
+#[tokio::test]
 async fn status_routes_say_who_is_there() {
     let (router, _) = server();
     with_metrics(&router).await;

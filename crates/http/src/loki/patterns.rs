@@ -1,0 +1,67 @@
+//! `/patterns`: what kinds of lines there are, and how many of each over time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::extract::State;
+use detect::templates;
+use signal::{Matcher, Nanos};
+use store::Snapshot;
+
+use super::{Handles, QUERY_WINDOW, Reply, Window, answer, duration, selector};
+use crate::json;
+use crate::params::Params;
+use crate::reply::Refusal;
+
+/// Most buckets of one answer.
+const MAX_BUCKETS: u128 = 11_000;
+/// Patterns listed at most, the most frequent first.
+const PATTERNS: usize = 300;
+
+/// Level and text of a pattern, with its counts by bucket.
+type Counts = BTreeMap<(String, String), BTreeMap<i64, u64>>;
+
+pub(super) async fn patterns(State(handles): State<Handles>, params: Params) -> Reply {
+    let window = Window::read(&params, &handles, QUERY_WINDOW)?;
+    let length = window.end.since(window.start);
+    let step = match params.get("step") {
+        Some(text) => duration("step", text)?,
+        None => Duration::from_secs((length.as_secs() / 250).max(1)),
+    };
+    if length.as_nanos() / step.as_nanos().max(1) > MAX_BUCKETS {
+        return Err(Refusal::bad("cannot parse 'step': it gives more than 11,000 points per pattern").into());
+    }
+    let matchers = selector(params.get("query").unwrap_or_default())?;
+    let counts = handles.reader.run(None, move |snapshot, _| count(snapshot, &matchers, window, step)).await?;
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, buckets)| std::cmp::Reverse(buckets.values().sum::<u64>()));
+    Ok(answer::list(counts.into_iter().take(PATTERNS), |out, ((level, text), buckets)| {
+        out.push_str(&format!(r#"{{"pattern":{}"#, json::quoted(&text)));
+        if !level.is_empty() {
+            out.push_str(&format!(r#","level":{}"#, json::quoted(&level)));
+        }
+        out.push_str(r#","samples":"#);
+        json::array(out, buckets, |out, (second, count)| out.push_str(&format!("[{second},{count}]")));
+        out.push('}');
+    }))
+}
+
+/// Each bucket is mined by itself: templates of neighbours that came out alike count as one pattern.
+fn count(snapshot: &Snapshot, matchers: &[Matcher], window: Window, step: Duration) -> Counts {
+    let step_ns = i64::try_from(step.as_nanos()).unwrap_or(i64::MAX).max(1);
+    let streams = snapshot.streams(matchers, window.start, window.end);
+    let mut lines: Vec<(Nanos, &str)> =
+        streams.iter().flat_map(|stream| &stream.lines).map(|line| (line.at, line.line.as_str())).collect();
+    lines.sort_by_key(|(at, _)| *at);
+    let bucket = |at: Nanos| at.0.div_euclid(step_ns).saturating_mul(step_ns).div_euclid(1_000_000_000);
+    let mut counts = Counts::new();
+    for group in lines.chunk_by(|a, b| bucket(a.0) == bucket(b.0)) {
+        let Some((at, _)) = group.first() else { continue };
+        for found in templates::mine(group.iter().copied()) {
+            // Loki writes `<_>` for what varies.
+            let key = (found.level, found.template.replace("<*>", "<_>"));
+            *counts.entry(key).or_default().entry(bucket(*at)).or_default() += found.count;
+        }
+    }
+    counts
+}
