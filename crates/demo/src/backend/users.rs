@@ -93,8 +93,29 @@ fn is_email(text: &str) -> bool {
     text.len() <= EMAIL_LIMIT && plain(name) && plain(domain) && dotted
 }
 
-/// Opens one connection to the database file that all replicas share, creating the table when needed.
+/// How often opening is tried while others do the same; SQLite's own patience does not cover the change to WAL.
+const OPEN_ATTEMPTS: u32 = 100;
+const OPEN_PAUSE: Duration = Duration::from_millis(30);
+
+/// Opens one connection to the database file that all replicas share, creating the table when needed. Blocks for some
+/// seconds at worst: replicas that start together on a new file stand in each other's way.
 pub(crate) fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let mut attempt = 1;
+    loop {
+        match try_open(path) {
+            Err(rusqlite::Error::SqliteFailure(failure, _))
+                if attempt < OPEN_ATTEMPTS
+                    && matches!(failure.code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) =>
+            {
+                attempt += 1;
+                std::thread::sleep(OPEN_PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+fn try_open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(2))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -202,5 +223,24 @@ mod tests {
         assert_eq!(page(&mut connection, first.next.unwrap(), 5).unwrap().users[0].id, "3");
         assert_eq!(find(&mut connection, "3").unwrap().unwrap().email, "c@b.co");
         assert_eq!(find(&mut connection, "9").unwrap(), None);
+    }
+
+    #[test]
+    fn replicas_that_start_together_all_open_the_new_file() {
+        for round in 0..10 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("users.db");
+            let opening: Vec<_> = (0..8)
+                .map(|_| {
+                    std::thread::spawn({
+                        let path = path.clone();
+                        move || open(&path).map(drop)
+                    })
+                })
+                .collect();
+            for thread in opening {
+                thread.join().unwrap().unwrap_or_else(|error| panic!("round {round}: {error}"));
+            }
+        }
     }
 }
