@@ -3,6 +3,7 @@
 //! The checks read text, not types. What text cannot show is held by the compiler: private fields and the compile-fail
 //! examples of `policy` for law 3, clippy's disallowed methods for law 2.
 
+mod documents;
 mod laws;
 mod manifest;
 mod plan;
@@ -68,6 +69,7 @@ pub(crate) fn check(root: &Path) -> anyhow::Result<Report> {
     laws::clocks(root, &plan, &sources, &mut findings)?;
     laws::minted(&plan, &sources, &mut findings);
     laws::effects(&plan, &sources, &mut findings);
+    documents::names(root, &members, &sources, &mut findings)?;
     findings.sort();
     findings.dedup();
     warnings.sort();

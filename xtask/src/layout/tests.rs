@@ -216,6 +216,12 @@ fn every_breach_is_named_with_its_place() {
         ("no module doc", "crates/sim/src/lib.rs", Some("mod a;"), "crates/sim/src/lib.rs:1: shape: opens without"),
         ("mod.rs", "crates/sim/src/a/mod.rs", Some(""), "crates/sim/src/a/mod.rs:1: shape: write `foo.rs`"),
         (
+            "a name that is gone",
+            "ARCHITECTURE.md",
+            Some("Then\n`policy::permit::Permit` and `policy::Permit::redeemed(now)` do."),
+            "ARCHITECTURE.md:2: documents: `policy::Permit::redeemed`: crate `policy` has no `redeemed`",
+        ),
+        (
             "no lints",
             "crates/sim/Cargo.toml",
             Some("[package]\nname = \"aegis-sim\""),
@@ -233,6 +239,20 @@ fn every_breach_is_named_with_its_place() {
         if !matches!(case, "a folder without a row") {
             assert_eq!(found.len(), 1, "{case}: {found:#?}");
         }
+    }
+}
+
+#[test]
+fn every_key_of_the_configuration_is_described() {
+    let shape = "pub(super) struct StoreFile {\n    /// Days.\n    days: Option<u32>,\n    pub(super) size: u32,\n}\nstruct Else {\n    other: u32,\n}";
+    for (case, text, want) in [
+        ("all", "| `store.days` | x |\n| `size` |", vec![]),
+        ("one is missing", "| `days` |", vec!["crates/aegis/src/config/file.rs:4: documents: key `size`"]),
+    ] {
+        let found =
+            findings(&[("crates/aegis/src/config/file.rs", Some(shape)), ("docs/reference/config.md", Some(text))]);
+        assert_eq!(found.len(), want.len(), "{case}: {found:#?}");
+        assert!(found.iter().zip(&want).all(|(found, want)| found.starts_with(want)), "{case}: {found:#?}");
     }
 }
 
@@ -266,6 +286,11 @@ fn what_is_no_breach_is_let_be() {
         ("acting in an example", "crates/local/examples/a.rs", "fn g() { driver.perform(&leave) }"),
         ("acting in a made-up world", "crates/sim/src/a.rs", "fn g() { driver.perform(&permit.redeem(now)) }"),
         ("a look to the side in tests", "crates/sim/Cargo.toml", "MANIFEST [dev-dependencies]\nlocal.workspace = true"),
+        (
+            "names that are there",
+            "ARCHITECTURE.md",
+            "`policy::permit::Permit::redeem(self, now)`, `std::io::Error` and `a::b`",
+        ),
         ("code shared by tests", "crates/local/tests/common/mod.rs", ""),
     ] {
         assert_eq!(findings(&[(path, Some(text))]), Vec::<String>::new(), "{case}");
