@@ -113,6 +113,8 @@ pub struct Detector {
     traffic: BTreeMap<String, f64>,
 }
 
+/// The name of every alert of the detector.
+const ANOMALY: &str = "Anomaly";
 /// A series unseen for this long is dropped.
 const DROP_AFTER: Duration = Duration::from_secs(24 * 3600);
 
@@ -131,6 +133,19 @@ impl Detector {
             if let Some((series, facts)) = self.follow(reading, &mut ignored) {
                 series.learn_only(at, reading.value, &facts);
             }
+        }
+    }
+
+    /// Takes up the alerts that were firing before a restart, after [`warm`](Self::warm): whoever was told that they fired
+    /// is then told that they resolved. Alerts of others and of unknown metrics are ignored.
+    pub fn resume(&mut self, firing: &[Transition]) {
+        for alert in firing.iter().filter(|alert| alert.alert == ANOMALY && alert.state == State::Fired) {
+            if !self.watches.iter().any(|watch| watch.metric_type == alert.metric) {
+                continue;
+            }
+            let by_metric = self.services.entry(alert.service.clone()).or_default();
+            self.followed += usize::from(!by_metric.contains_key(&alert.metric));
+            by_metric.entry(alert.metric.clone()).or_default().resume(alert.onset, alert.severity, alert.at);
         }
     }
 
@@ -283,11 +298,11 @@ fn transition(reading: &Reading, facts: &Facts, change: &ChangeOfState, now: Tim
         State::Resolved => format!("{what} of {service} is back at {value}, usually {expected}"),
     };
     Transition {
-        alert: "Anomaly".to_owned(),
+        alert: ANOMALY.to_owned(),
         service: service.clone(),
         metric: reading.metric_type.clone(),
         labels: Labels::from_pairs([
-            ("alertname", "Anomaly"),
+            ("alertname", ANOMALY),
             ("metric_type", reading.metric_type.as_str()),
             ("service", service.as_str()),
         ]),

@@ -168,6 +168,25 @@ impl RuleSet {
         transitions
     }
 
+    /// Takes up the alerts that were firing before a restart: whoever was told that they fired is then told that they
+    /// resolved. Alerts of others are ignored.
+    pub fn resume(&mut self, firing: &[Transition]) {
+        for alert in firing.iter().filter(|alert| alert.state == State::Fired) {
+            let Some(rule) = self.rules.iter().find(|rule| rule.name == alert.alert) else { continue };
+            let series = alert.labels.without(|name| name == "alertname" || rule.labels.contains_key(name));
+            let annotations = annotations(rule, &series, alert.value);
+            let active = Active {
+                labels: alert.labels.clone(),
+                annotations,
+                active_at: alert.onset,
+                value: alert.value,
+                is_firing: true,
+                kept_since: None,
+            };
+            self.active.entry(rule.name.clone()).or_default().insert(series, active);
+        }
+    }
+
     /// Every pending and firing alert, by rule and labels.
     #[must_use]
     pub fn alerts(&self) -> Vec<ActiveAlert> {

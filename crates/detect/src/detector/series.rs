@@ -183,6 +183,12 @@ impl Series {
         verdict
     }
 
+    /// Goes on with an alert that fired at `at`, before a restart.
+    pub(super) fn resume(&mut self, onset: Timestamp, severity: Severity, at: Timestamp) {
+        self.phase = Phase::Fired { onset, severity, calm_run: 0 };
+        self.last_seen = self.last_seen.max(Some(at));
+    }
+
     /// Ends a firing alert whose series is no longer reported.
     pub(super) fn give_up(&mut self, now: Timestamp, after: Duration, facts: &Facts) -> Option<ChangeOfState> {
         let Phase::Fired { onset, severity, .. } = self.phase else { return None };

@@ -293,3 +293,30 @@ fn a_real_queue_pages_only_when_it_overflows() {
         }
     }
 }
+
+#[test]
+fn an_alert_that_fired_before_a_restart_resolves_after_it() {
+    let round = |errors: f64| {
+        ["request_rate", "error_rate"].map(|metric| Reading {
+            metric_type: metric.to_owned(),
+            service: "shop".to_owned(),
+            value: if metric == "error_rate" { errors } else { 50.0 },
+        })
+    };
+    let mut before = Detector::new(DetectorSettings::default(), default_watches());
+    let mut fired = Vec::new();
+    for at in 0..60 {
+        fired.extend(before.observe(Timestamp(at * 5_000), &round(if at < 50 { 0.004 } else { 0.25 })).transitions);
+    }
+    let mut after = Detector::new(DetectorSettings::default(), default_watches());
+    for at in 0..60 {
+        after.warm(Timestamp(at * 5_000), &round(if at < 50 { 0.004 } else { 0.25 }));
+    }
+    after.resume(&fired);
+    let mut told = Vec::new();
+    for at in 60..70 {
+        told.extend(after.observe(Timestamp(at * 5_000), &round(0.004)).transitions);
+    }
+    let told: Vec<_> = told.iter().map(|alert| (alert.metric.as_str(), alert.state)).collect();
+    assert_eq!(told, [("error_rate", State::Resolved)]);
+}

@@ -41,6 +41,20 @@ fn fires_after_the_whole_hold_and_resolves_after_keeping() {
 }
 
 #[test]
+fn an_alert_that_fired_before_a_restart_resolves_after_it() {
+    let series = [(Labels::from_pairs([("__name__", "heat"), ("service", "shop")]), 2.5)];
+    let fired = RuleSet::new(vec![rule(0, 0)]).unwrap().observe("Hot", &series, Timestamp(0));
+    let mut restarted = RuleSet::new(vec![rule(60, 0)]).unwrap();
+    restarted.resume(&fired);
+    assert_eq!(restarted.observe("Hot", &series, Timestamp(15_000)), [], "it has been told already");
+    let resolved = restarted.observe("Hot", &[], Timestamp(30_000));
+    assert_eq!(
+        resolved.iter().map(|alert| (&alert.labels, alert.state)).collect::<Vec<_>>(),
+        [(&fired[0].labels, State::Resolved)]
+    );
+}
+
+#[test]
 fn each_series_is_an_alert_of_its_own() {
     let mut rules = RuleSet::new(vec![rule(60, 0)]).unwrap();
     let shop = (Labels::from_pairs([("service", "shop")]), 2.0);
