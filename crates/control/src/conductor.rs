@@ -11,7 +11,7 @@ use signal::Timestamp;
 use crate::{Effect, Ending, Fact, Incident, IncidentId, Input, Remediation, Settings, Stage};
 
 /// How often a driver is asked again while it does not know what became of an action; each pause is twice the last one.
-const MOST_UNKNOWNS: u32 = 5;
+const MOST_UNKNOWNS: u32 = 4;
 
 /// Correlates what fires into incidents and takes each through evidence, cause, permission, action and proof.
 ///

@@ -83,12 +83,19 @@ pub fn verification_questions(watching: &Watching, settings: &VerifySettings, no
         .iter()
         .map(|watch| Question::Metric {
             name: watch.metric_type.clone(),
-            query: watch.query.replace("$window", &window),
+            query: of_service(&watch.query.replace("$window", &window), &watching.service),
             start,
             end: now,
             step_ms: i64::try_from(settings.step.as_millis()).unwrap_or(i64::MAX).max(1),
         })
         .collect()
+}
+
+/// Narrows an answer to one service, in PromQL every server understands: the record keeps what is judged, not the house.
+fn of_service(query: &str, service: &str) -> String {
+    // `$` means a group in a replacement, and the text stands in a quoted literal.
+    let literal = service.replace('$', "$$").replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("({query}) and on (service) label_replace(vector(1), \"service\", \"{literal}\", \"\", \"\")")
 }
 
 /// Judges the readings in `evidence`, which answers [`verification_questions`].
@@ -200,14 +207,16 @@ fn other_explanation(
 ) -> Option<String> {
     let between =
         |from: Timestamp, to: Timestamp| quantile(load.iter().filter(|(at, _)| *at >= from && *at <= to), 0.5);
-    let normal = between(Timestamp::MIN, watching.onset.minus(ONSET_MARGIN))?;
-    let now = between(since, last)?;
-    if now < 0.2 * normal {
+    let Some(now) = between(since, last) else { return Some("the load cannot be read".to_owned()) };
+    let normal = between(Timestamp::MIN, watching.onset.minus(ONSET_MARGIN));
+    if let Some(normal) = normal.filter(|normal| now < 0.2 * normal) {
         return Some(format!("traffic fell from {normal:.1}/s to {now:.1}/s: too little to tell"));
     }
     let forecast = watching.forecast?;
-    let then = between(watching.acted_at.minus(ONSET_MARGIN), watching.acted_at)?;
-    let demand = forecast.offered_per_s * now / then;
+    // Right after a step the rate still contains the time before it, or cannot be read at all; what was offered had been
+    // freed from that.
+    let then = between(watching.acted_at.minus(ONSET_MARGIN), watching.acted_at).unwrap_or(0.0);
+    let demand = forecast.offered_per_s * now / then.max(forecast.offered_per_s);
     let old_capacity = forecast.capacity_per_s;
     (demand.is_finite() && demand < 0.95 * old_capacity).then(|| {
         format!("the load itself fell: {demand:.1}/s now, and {old_capacity:.1}/s could be served before the action")
@@ -287,7 +296,9 @@ mod tests {
             items: vec![
                 series("error_rate", &|at| phase(at, 0.005, 0.28, errors_after)),
                 series("latency_p99", &|at| phase(at, 0.06, 0.06, errors_after.map(|_| 0.06))),
-                series("request_rate", &|at| phase(at, load[0], load[1], Some(load[2]))),
+                series("request_rate", &|at| {
+                    phase(at, load[0], load[1], Some(load[2])).filter(|load| load.is_finite())
+                }),
             ],
         };
         let watching = Watching {
@@ -308,6 +319,9 @@ mod tests {
             ("gone, not yet for long", 365, Some(0.004), [50.0, 125.0, 125.0], forecast(), None),
             ("gone for the whole hold", 370, Some(0.004), [50.0, 125.0, 125.0], forecast(), Some(Verdict::Fixed)),
             ("gone, but so is the load", 370, Some(0.004), [50.0, 125.0, 50.0], forecast(), Some(Verdict::Unproven)),
+            ("as before, not read then", 370, Some(0.004), [50.0, f64::NAN, 50.0], forecast(), Some(Verdict::Unproven)),
+            ("load not read any more", 370, Some(0.004), [50.0, 125.0, f64::NAN], forecast(), Some(Verdict::Unproven)),
+            ("no sooner acted than over", 370, Some(0.004), [50.0, 60.0, 50.0], forecast(), Some(Verdict::Unproven)),
             ("gone after a roll-back", 370, Some(0.004), [50.0, 50.0, 50.0], None, Some(Verdict::Fixed)),
             ("nobody is left to fail", 370, Some(0.0), [50.0, 50.0, 2.0], None, Some(Verdict::Unproven)),
             ("still there at the deadline", 425, Some(0.25), [50.0, 125.0, 125.0], forecast(), Some(Verdict::NotFixed)),
