@@ -183,7 +183,8 @@ impl Conductor {
     fn gather(&self, open: &mut Incident, now: Timestamp) -> Vec<Effect> {
         open.stage = Stage::Gathering;
         open.rounds += 1;
-        vec![Effect::Gather { incident: open.id, questions: diagnose::questions(&open.service, open.onset, now) }]
+        let questions = diagnose::questions(&open.service, open.onset, now, self.settings.evidence_window);
+        vec![Effect::Gather { incident: open.id, questions }]
     }
 
     fn gathered(&mut self, open: &mut Incident, evidence: &Evidence, now: Timestamp) -> Vec<Effect> {
@@ -195,7 +196,7 @@ impl Conductor {
             // It waited too long to be acted on, for instance for the ledger's disk: look again.
             return self.gather(open, now);
         }
-        let diagnosis = diagnose::rank(&open.service, open.onset, &open.symptoms, evidence);
+        let diagnosis = diagnose::rank(&open.service, open.onset, &open.symptoms, evidence, self.settings.evidence_window);
         let is_news = open.diagnosis.as_ref().is_none_or(|known| {
             known.is_resolved != diagnosis.is_resolved
                 || known.hypotheses.first().map(|h| h.kind) != diagnosis.hypotheses.first().map(|h| h.kind)

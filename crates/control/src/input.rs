@@ -69,6 +69,8 @@ pub struct Settings {
     pub verify: VerifySettings,
     /// Time between two looks at the service while verifying.
     pub check_every: Duration,
+    /// The window of the rates in the evidence; several scrapes long.
+    pub evidence_window: Duration,
     /// Time between two rounds of evidence while the cause is unclear.
     pub gather_again: Duration,
     /// Rounds of evidence before a person is called.
@@ -88,6 +90,7 @@ impl Default for Settings {
                 watches: detect::default_watches(),
             },
             check_every: Duration::from_secs(5),
+            evidence_window: Duration::from_secs(60),
             gather_again: Duration::from_secs(5),
             gather_rounds: 12,
             max_open_incidents: 200,

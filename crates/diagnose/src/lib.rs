@@ -7,9 +7,10 @@
 //! ```
 //! use aegis_diagnose::{Evidence, rank};
 //! use signal::Timestamp;
+//! use std::time::Duration;
 //!
 //! let nothing = Evidence { gathered_at: Timestamp(0), items: Vec::new() };
-//! assert!(!rank("shop", Timestamp(0), &[], &nothing).is_resolved);
+//! assert!(!rank("shop", Timestamp(0), &[], &nothing, Duration::from_secs(30)).is_resolved);
 //! ```
 
 mod evidence;

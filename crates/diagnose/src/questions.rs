@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use signal::Timestamp;
+use signal::{Timestamp, format_duration};
 
 use crate::Question;
 
 /// How far back before the onset we look.
 const BEFORE: Duration = Duration::from_secs(300);
-/// The window of every rate asked for.
-pub(crate) const RATE_WINDOW: Duration = Duration::from_secs(30);
 /// A range query gives at most about this many points per series.
 const POINTS: i64 = 240;
 
@@ -44,16 +42,16 @@ pub(crate) mod name {
 
 /// The questions about `service`, for the five minutes before `onset` and the time since.
 ///
-/// Metrics are asked once over both windows; logs and traces once for each. An empty or missing answer to any of them only
+/// Every rate is taken over `window`, which should span several scrapes. Metrics are asked once over both times; logs and traces once for each. An empty or missing answer to any of them only
 /// lowers what can be said.
 #[must_use]
-pub fn questions(service: &str, onset: Timestamp, now: Timestamp) -> Vec<Question> {
+pub fn questions(service: &str, onset: Timestamp, now: Timestamp, window: Duration) -> Vec<Question> {
     let service_text = quoted(service);
     let start = onset.minus(BEFORE);
     let end = now.max(onset);
     let length = end.0.saturating_sub(start.0);
     let step_ms = (length / POINTS / 5_000).max(0).saturating_add(1).saturating_mul(5_000);
-    let mut asked: Vec<Question> = metrics(&format!("service={service_text}"))
+    let mut asked: Vec<Question> = metrics(&format!("service={service_text}"), &format_duration(window))
         .into_iter()
         .map(|(name, query)| Question::Metric { name: name.to_owned(), query, start, end, step_ms })
         .collect();
@@ -86,8 +84,7 @@ pub fn questions(service: &str, onset: Timestamp, now: Timestamp) -> Vec<Questio
     asked
 }
 
-fn metrics(of: &str) -> Vec<(&'static str, String)> {
-    let window = "30s";
+fn metrics(of: &str, window: &str) -> Vec<(&'static str, String)> {
     let requests = |by: &str| format!("sum{by}(rate(http_requests_total{{{of}}}[{window}]))");
     let failed = |by: &str| format!("sum{by}(rate(http_requests_total{{{of},status=~\"5..\"}}[{window}]))");
     // A service that never failed has no series for it: that is a share of zero, not a gap.
@@ -146,7 +143,7 @@ mod tests {
 
     #[test]
     fn asks_about_the_time_before_and_since() {
-        let asked = questions("backend", Timestamp(600_000), Timestamp(615_000));
+        let asked = questions("backend", Timestamp(600_000), Timestamp(615_000), Duration::from_secs(30));
         let text: Vec<String> = asked
             .iter()
             .map(|question| match question {
@@ -190,7 +187,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_services_are_quoted() {
-        let asked = questions("a\"} or vector(1) #", Timestamp(0), Timestamp(-5));
+        let asked = questions("a\"} or vector(1) #", Timestamp(0), Timestamp(-5), Duration::from_secs(30));
         let names: std::collections::BTreeSet<_> = asked
             .iter()
             .map(|question| match question {
@@ -209,7 +206,7 @@ mod tests {
     #[test]
     fn long_incidents_are_asked_in_larger_steps() {
         let day = Timestamp(86_400_000);
-        let asked = questions("backend", Timestamp(0), day);
+        let asked = questions("backend", Timestamp(0), day, Duration::from_secs(30));
         let Some(Question::Metric { start, end, step_ms, .. }) = asked.first() else { panic!("no metric first") };
         assert!((end.0 - start.0) / step_ms <= POINTS);
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use std::time::Duration;
+
 use detect::{Transition, Unit};
 use serde::{Deserialize, Serialize};
 use signal::Timestamp;
@@ -151,14 +153,21 @@ const WORTH_SHOWING: f64 = 0.2;
 /// How full the pools should be after scaling: what is offered is only an estimate.
 const TARGET_UTILISATION: f64 = 0.65;
 
-/// Ranks the causes of `symptoms` of `service` that began at `onset`.
+/// Ranks the causes of `symptoms` of `service` that began at `onset`; `window` is that of the rates in the evidence, as
+/// given to `questions`.
 ///
 /// Every hypothesis is a fixed set of checks with weights for and against and one decisive check. `is_resolved` holds only
 /// when the best has a confidence of at least 0.6 and is at least 0.2 ahead of the next. The same evidence always gives the
 /// same diagnosis.
 #[must_use]
-pub fn rank(service: &str, onset: Timestamp, symptoms: &[Transition], evidence: &Evidence) -> Diagnosis {
-    let facts = Facts { service, onset, evidence };
+pub fn rank(
+    service: &str,
+    onset: Timestamp,
+    symptoms: &[Transition],
+    evidence: &Evidence,
+    window: Duration,
+) -> Diagnosis {
+    let facts = Facts { service, onset, evidence, window };
     let pool = pool_exhaustion(&facts);
     let mut weighed =
         vec![traffic_surge(&facts), bad_deploy(&facts), slow_dependency(&facts), crash_loop(&facts), resources(&facts)];

@@ -185,8 +185,14 @@ impl ConfigFile {
                 watches: detect::default_watches(),
             },
             check_every: interval.min(second * 5),
+            evidence_window: detect_window,
             ..control::Settings::default()
         };
+        let listen = address(self.listen.as_ref(), 4300, problems);
+        if let Some(text) = self.listen.as_ref().filter(|text| text.value == "off") {
+            problems.add(text, "`off` is not an address: Aegis has to listen somewhere");
+        }
+        let listen = listen.unwrap_or_else(|| loopback(4300));
         let mut jobs: Vec<ScrapeConfig> = Vec::new();
         for job in self.scrape_configs {
             match job.value.clone().check(interval, timeout) {
@@ -198,7 +204,7 @@ impl ConfigFile {
             }
         }
         Config {
-            listen: address(self.listen.as_ref(), 4300, problems).unwrap_or_else(|| loopback(4300)),
+            listen,
             otlp_grpc: address(self.otlp.grpc.as_ref(), 4317, problems),
             otlp_http: address(self.otlp.http.as_ref(), 4318, problems),
             store: self.store.check(problems),

@@ -6,7 +6,6 @@ use std::time::Duration;
 use detect::templates::TemplateCount;
 use signal::Timestamp;
 
-use crate::questions::RATE_WINDOW;
 use crate::{Answer, Evidence, Finding, Language, Operations, Question, SeriesAnswer, Workload};
 
 /// What "just before" means: long enough for a median, short enough to miss the incident before this one.
@@ -21,6 +20,8 @@ pub(super) struct Facts<'a> {
     pub(super) service: &'a str,
     pub(super) onset: Timestamp,
     pub(super) evidence: &'a Evidence,
+    /// The window of the rates in it.
+    pub(super) window: Duration,
 }
 
 /// One series, before and since.
@@ -108,7 +109,7 @@ impl<'a> Facts<'a> {
 
     /// Values by the value of `label` that were seen well before the onset: how many points, and their median.
     pub(super) fn history_by(&self, name: &str, label: &str) -> BTreeMap<String, (usize, f64)> {
-        let until = self.onset.minus(RATE_WINDOW);
+        let until = self.onset.minus(self.window);
         let mut found = BTreeMap::new();
         for series in self.series(name).unwrap_or_default() {
             let mut values: Vec<f64> =
@@ -137,7 +138,11 @@ impl<'a> Facts<'a> {
     /// The rate since the onset, freed from the part of its window that still lies before it.
     pub(super) fn rate_now(&self, course: &Course) -> f64 {
         let Some(before) = course.before else { return course.now };
-        let window = RATE_WINDOW.as_secs_f64();
+        let window = self.window.as_secs_f64();
+        // Only a rise is corrected: what seems to fall is often the end of an earlier rise, still inside "before".
+        if course.now <= before {
+            return course.now;
+        }
         let covered = course.at.since(self.onset).as_secs_f64() - ONSET_LAG;
         if covered >= window {
             return course.now;

@@ -7,6 +7,7 @@ use crate::{
     Answer, Change, ChangeKind, Item, OperationStats, Operations, Question, Revision, SeriesAnswer, Workload, questions,
 };
 
+const WINDOW: Duration = Duration::from_secs(30);
 const ONSET: Timestamp = Timestamp(1_706_189_400_000);
 
 /// What happens to a service at the onset; everything else follows.
@@ -86,7 +87,7 @@ fn broken() -> Story {
 /// The evidence the shell would bring: five-second steps, rates over thirty seconds.
 fn evidence(story: &Story) -> Evidence {
     let now = Timestamp(ONSET.0 + story.after * 1000);
-    let items = questions("backend", ONSET, now)
+    let items = questions("backend", ONSET, now, WINDOW)
         .into_iter()
         .map(|question| {
             let answer = match &question {
@@ -229,7 +230,7 @@ fn workload(story: &Story) -> Workload {
 }
 
 fn diagnose(story: &Story) -> Diagnosis {
-    rank("backend", ONSET, &[], &evidence(story))
+    rank("backend", ONSET, &[], &evidence(story), WINDOW)
 }
 
 #[test]
@@ -321,7 +322,7 @@ fn missing_or_swapped_evidence_leaves_it_unresolved() {
     for (case, story, part, is_resolved) in cases {
         let mut gathered = evidence(&story);
         without(&mut gathered, &|question| is_named(question, part));
-        let found = rank("backend", ONSET, &[], &gathered);
+        let found = rank("backend", ONSET, &[], &gathered, WINDOW);
         assert_eq!(found.is_resolved, is_resolved, "{case}: {found:#?}");
     }
 
@@ -355,18 +356,18 @@ fn missing_or_swapped_evidence_leaves_it_unresolved() {
         for story in [surge(), broken()] {
             let mut gathered = evidence(&story);
             change(&mut gathered);
-            let found = rank("backend", ONSET, &[], &gathered);
+            let found = rank("backend", ONSET, &[], &gathered, WINDOW);
             assert!(!found.is_resolved, "{case}: {found:#?}");
         }
     }
-    assert!(!rank("another", ONSET, &[], &Evidence { gathered_at: ONSET, items: Vec::new() }).is_resolved);
+    assert!(!rank("another", ONSET, &[], &Evidence { gathered_at: ONSET, items: Vec::new() }, WINDOW).is_resolved);
 }
 
 #[test]
 fn the_same_evidence_gives_the_same_diagnosis_and_both_survive_writing() {
     for story in [surge(), broken(), calm()] {
         let gathered = evidence(&story);
-        let found = rank("backend", ONSET, &[], &gathered);
+        let found = rank("backend", ONSET, &[], &gathered, WINDOW);
         let text = serde_json::to_string(&found).unwrap();
         assert!(!text.contains("null,\"confidence") && text == serde_json::to_string(&diagnose(&story)).unwrap());
         assert_eq!(serde_json::from_str::<Diagnosis>(&text).unwrap(), found);
@@ -451,6 +452,6 @@ fn one_odd_instance_is_named() {
             }
         }
     }
-    let found = rank("backend", ONSET, &[], &gathered);
+    let found = rank("backend", ONSET, &[], &gathered, WINDOW);
     assert_eq!((found.hypotheses[0].instance.as_deref(), found.is_resolved), (Some("127.0.0.1:9001"), false));
 }
