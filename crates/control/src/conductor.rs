@@ -196,7 +196,8 @@ impl Conductor {
             // It waited too long to be acted on, for instance for the ledger's disk: look again.
             return self.gather(open, now);
         }
-        let diagnosis = diagnose::rank(&open.service, open.onset, &open.symptoms, evidence, self.settings.evidence_window);
+        let diagnosis =
+            diagnose::rank(&open.service, open.onset, &open.symptoms, evidence, self.settings.evidence_window);
         let is_news = open.diagnosis.as_ref().is_none_or(|known| {
             known.is_resolved != diagnosis.is_resolved
                 || known.hypotheses.first().map(|h| h.kind) != diagnosis.hypotheses.first().map(|h| h.kind)
@@ -492,3 +493,6 @@ fn decided(proposal: &ProposalId, decision: &Decision, undo: bool) -> Fact {
     };
     Fact::Decided { proposal: proposal.clone(), answer: answer.to_owned(), reason, policies, undo }
 }
+
+#[cfg(test)]
+mod tests;
