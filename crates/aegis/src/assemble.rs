@@ -34,6 +34,8 @@ use crate::{clock, logging, writer};
 
 /// Writes that may wait for the writer thread.
 const WRITE_QUEUE: usize = 1024;
+/// The file in the data directory that holds the address while Aegis runs.
+const LISTEN_FILE: &str = "listen";
 
 /// Runs Aegis until SIGTERM or Ctrl-C.
 ///
@@ -75,10 +77,14 @@ async fn run(config: Config, args: &ServeArgs) -> anyhow::Result<()> {
 
     // Ports first: a mistake there should not cost a replay of the store.
     let main = bind(config.listen, "--listen").await?;
+    // Port 0 means any free one; only the socket knows which.
+    let listen = main.local_addr()?;
     let mut extra_listeners = Vec::new();
     for (address, flag) in [(config.otlp_grpc, "--otlp-grpc"), (config.otlp_http, "--otlp-http")] {
         if let Some(address) = address {
-            extra_listeners.push(bind(address, flag).await?);
+            let listener = bind(address, flag).await?;
+            info!(listen = %listener.local_addr()?, flag, "listening for OpenTelemetry");
+            extra_listeners.push(listener);
         }
     }
 
@@ -198,13 +204,20 @@ async fn run(config: Config, args: &ServeArgs) -> anyhow::Result<()> {
         tasks.spawn(web::serve(listener, routes, shutdown.clone().cancelled_owned()));
     }
     drop(ingress);
+    // Heard from before anybody is told that Aegis is ready; until then a shutdown ends the process at once.
+    let told_to_stop = told_to_stop();
+    let listen_file = args.data_dir.join(LISTEN_FILE);
+    std::fs::write(&listen_file, format!("{listen}\n"))
+        .with_context(|| format!("cannot write {}", listen_file.display()))?;
     is_ready.store(true, Ordering::Release);
-    info!(listen = %config.listen, version = env!("CARGO_PKG_VERSION"), "Aegis is ready");
+    info!(%listen, version = env!("CARGO_PKG_VERSION"), "Aegis is ready");
     let serving = tokio::spawn(web::serve(main, router(parts), shutdown.clone().cancelled_owned()));
 
-    told_to_stop().await;
+    told_to_stop.await;
     info!("shutting down");
     is_ready.store(false, Ordering::Release);
+    // Only a hint for scripts; a stale one is overwritten by the next start.
+    let _ = std::fs::remove_file(&listen_file);
     shutdown.cancel();
     // Scrapes end first, with their staleness markers written; then the doors close; then the writer runs dry.
     scraping.await?;
@@ -296,15 +309,18 @@ async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     bound.with_context(|| format!("cannot listen on {address}; choose another address with {flag}"))
 }
 
-async fn told_to_stop() {
+/// Hears SIGTERM and Ctrl-C from the call on, not only from the first poll.
+fn told_to_stop() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        // Without handlers the default action ends the process, which is what was asked for.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let heard = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = heard else {
+            // Without handlers the default action ends the process, which is what was asked for.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }

@@ -54,7 +54,8 @@ pub(crate) struct ServeArgs {
     /// Where everything is stored.
     #[arg(long, value_name = "DIR", default_value = "aegis-data")]
     pub(crate) data_dir: PathBuf,
-    /// Address of API, status page and ingestion; wins over the file.
+    /// Address of API, status page and ingestion; wins over the file. With port 0 a free one is taken, and
+    /// `DIR/listen` says which.
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
     /// Address for OTLP over gRPC, or `off`; wins over the file.

@@ -191,11 +191,15 @@ impl Watching {
             let mut transitions = Vec::new();
             for (service, points) in points {
                 let analysis = analyse(&points, &self.watches, &baselines);
+                let earlier: Vec<MetricPoint> =
+                    points.iter().filter(|point| point.timestamp <= now.minus(ANALYSIS_STEP)).cloned().collect();
+                // What has just begun is the streaming detectors' business: they see it sooner and date it better.
+                let lasts = analyse(&earlier, &self.watches, &baselines).is_anomaly;
                 self.instruments.predicted("analysis", true, watch.elapsed());
                 info!(%service, anomaly = analysis.is_anomaly, score = analysis.anomaly_score, "analysed the last hour");
                 match (analysis.is_anomaly, firing.remove(&service)) {
                     (true, known) => {
-                        let alert = known.unwrap_or_else(|| self.transition(&service, &analysis, now));
+                        let alert = known.unwrap_or_else(|| self.transition(&service, &analysis, lasts, now));
                         transitions.push(alert.clone());
                         firing.insert(service, alert);
                     }
@@ -228,7 +232,7 @@ impl Watching {
         points
     }
 
-    fn transition(&self, service: &str, analysis: &detect::Analysis, now: Timestamp) -> Transition {
+    fn transition(&self, service: &str, analysis: &detect::Analysis, lasts: bool, now: Timestamp) -> Transition {
         let is_symptom =
             |name: &String| self.watches.iter().any(|watch| watch.metric_type == *name && watch.role == Role::Symptom);
         let metric = analysis.affected_metrics.first().cloned().unwrap_or_default();
@@ -239,9 +243,9 @@ impl Watching {
             labels: Labels::from_pairs([("alertname", "ScheduledAnalysis"), ("service", service)]),
             state: State::Fired,
             at: now,
-            onset: now.minus(ANALYSIS_STEP),
+            onset: now.minus(ANALYSIS_STEP * 2),
             severity: analysis.severity,
-            pages: analysis.severity >= Severity::High && analysis.affected_metrics.iter().any(is_symptom),
+            pages: lasts && analysis.severity >= Severity::High && analysis.affected_metrics.iter().any(is_symptom),
             value: detail.map_or(0.0, |detail| detail.current),
             expected: detail.map(|detail| detail.expected),
             summary: format!(

@@ -235,7 +235,7 @@ impl StoreFile {
                 Some(bytes) if bytes >= 64 << 20 => max_bytes = bytes,
                 Some(_) => problems.add(text, format!("`{}` is too small: at least 64MiB", text.value)),
                 None => {
-                    problems.add(text, format!("`{}` is not a size: write something like 512MiB or 2GiB", text.value))
+                    problems.add(text, format!("`{}` is not a size: write something like 512MiB or 2GiB", text.value));
                 }
             }
         }

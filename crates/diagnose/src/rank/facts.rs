@@ -180,14 +180,8 @@ impl<'a> Facts<'a> {
                 continue;
             };
             let has_other = workload.revisions.iter().any(|known| known.number != current.number);
-            let changed_at = workload
-                .changes
-                .iter()
-                .filter(|change| is_new_code(change.kind) && earliest <= change.at && change.at <= latest)
-                .map(|change| change.at)
-                .max();
-            if let (true, Some(at)) = (has_other, changed_at) {
-                return Some(Deploy { revision: current.number, label: current.label.clone(), at });
+            if has_other && earliest <= current.at && current.at <= latest {
+                return Some(Deploy { revision: current.number, label: current.label.clone(), at: current.at });
             }
         }
         None
@@ -224,14 +218,6 @@ pub(super) struct Pool {
     pub(super) used: f64,
     pub(super) size: f64,
     pub(super) per_instance: f64,
-}
-
-fn is_new_code(kind: crate::ChangeKind) -> bool {
-    use crate::ChangeKind::{Crash, Deploy, Restart, RollBack, Scale};
-    match kind {
-        Deploy | RollBack => true,
-        Scale | Restart | Crash => false,
-    }
 }
 
 fn finite(series: &SeriesAnswer) -> impl Iterator<Item = (i64, f64)> + '_ {

@@ -364,6 +364,25 @@ fn missing_or_swapped_evidence_leaves_it_unresolved() {
 }
 
 #[test]
+fn a_revision_is_dated_by_itself_not_by_an_earlier_deploy() {
+    let mut gathered = evidence(&broken());
+    for item in &mut gathered.items {
+        if let Answer::Workloads(found) = &mut item.answer {
+            for workload in found {
+                // The onset was put too early: the second revision came a minute after it, the first long before.
+                for revision in workload.revisions.iter_mut().filter(|revision| revision.number == 2) {
+                    revision.at = Timestamp(ONSET.0 + 60_000);
+                }
+                workload.changes.retain(|change| change.at < ONSET.minus(Duration::from_secs(60)));
+            }
+        }
+    }
+    let found = rank("backend", ONSET, &[], &gathered, WINDOW);
+    let text = serde_json::to_string(&found).unwrap();
+    assert!(!text.contains("revision 2 (2.0.0) came 200 s before the onset"), "{text}");
+}
+
+#[test]
 fn the_same_evidence_gives_the_same_diagnosis_and_both_survive_writing() {
     for story in [surge(), broken(), calm()] {
         let gathered = evidence(&story);
