@@ -6,6 +6,7 @@
 mod pages;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use audit::{Timeline, kpis, report};
@@ -16,8 +17,9 @@ use axum::{Json, Router};
 use control::IncidentId;
 use detect::{Baseline, MetricPoint, Watch, analyse};
 use policy::{Policy, Question};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use signal::Timestamp;
 
@@ -131,19 +133,75 @@ struct PointJson {
 }
 
 /// RFC 3339 or Unix seconds.
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum TimeJson {
     Number(f64),
     Text(String),
 }
 
-/// The list alone, or under a name.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum PointsJson {
-    List(Vec<PointJson>),
-    Named { metrics: Vec<PointJson> },
+impl<'de> Deserialize<'de> for TimeJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl Visitor<'_> for Either {
+            type Value = TimeJson;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time in RFC 3339 or unix seconds")
+            }
+
+            fn visit_f64<E>(self, seconds: f64) -> Result<TimeJson, E> {
+                Ok(TimeJson::Number(seconds))
+            }
+
+            fn visit_i64<E>(self, seconds: i64) -> Result<TimeJson, E> {
+                Ok(TimeJson::Number(seconds as f64))
+            }
+
+            fn visit_u64<E>(self, seconds: u64) -> Result<TimeJson, E> {
+                Ok(TimeJson::Number(seconds as f64))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<TimeJson, E> {
+                Ok(TimeJson::Text(text.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// The list alone, or under the name `metrics`.
+struct PointsJson(Vec<PointJson>);
+
+// By hand, because an untagged enum would forget what exactly is wrong, and where.
+impl<'de> Deserialize<'de> for PointsJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Named {
+            metrics: Vec<PointJson>,
+        }
+
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = PointsJson;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of metrics, alone or under `metrics`")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<PointsJson, A::Error> {
+                Deserialize::deserialize(SeqAccessDeserializer::new(list)).map(PointsJson)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PointsJson, A::Error> {
+                Named::deserialize(MapAccessDeserializer::new(map)).map(|named| PointsJson(named.metrics))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 async fn detect_anomaly(State(operator): State<Operator>, request: Request) -> Response {
@@ -160,8 +218,7 @@ async fn detect_anomaly(State(operator): State<Operator>, request: Request) -> R
     }
 }
 
-fn points(json: PointsJson) -> Result<Vec<MetricPoint>, Refusal> {
-    let (PointsJson::List(points) | PointsJson::Named { metrics: points }) = json;
+fn points(PointsJson(points): PointsJson) -> Result<Vec<MetricPoint>, Refusal> {
     if points.is_empty() {
         return Err(Refusal::bad("the list of metrics is empty"));
     }
@@ -226,4 +283,35 @@ fn problem(refusal: &Refusal) -> Response {
     });
     let kind = [(axum::http::header::CONTENT_TYPE, "application/problem+json")];
     (refusal.status, kind, body.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_metrics_comes_in_two_shapes_and_mistakes_are_named() {
+        let one = r#"{"metric_type":"error_rate","value":0.08,"timestamp":"2024-01-25T14:30:00Z"}"#;
+        let read = |text: &str| serde_json::from_str::<PointsJson>(text).map_err(|error| error.to_string()).map(points);
+        for text in
+            [format!("[{one}]"), format!("{{\"metrics\":[{one}]}}"), one_at("1706193000"), one_at("1706193000.0")]
+        {
+            let found = read(&text).unwrap().unwrap();
+            assert_eq!((found[0].timestamp, found[0].value), (Timestamp(1_706_193_000_000), 0.08), "{text}");
+        }
+        for (case, text, says) in [
+            ("a number", "7", "expected a list of metrics, alone or under `metrics`"),
+            ("another name", r#"{"points":[]}"#, "unknown field `points`, expected `metrics`"),
+            ("a misspelt key", r#"[{"metrik_type":"error_rate"}]"#, "unknown field `metrik_type`"),
+            ("no value", r#"[{"metric_type":"error_rate","timestamp":0}]"#, "missing field `value`"),
+            ("a time that is none", &one_at("true"), "expected a time in RFC 3339 or unix seconds"),
+        ] {
+            let error = read(text).err().unwrap_or_default();
+            assert!(error.contains(says) && error.contains("at line 1"), "{case}: `{says}` in `{error}`");
+        }
+    }
+
+    fn one_at(time: &str) -> String {
+        format!("[{{\"metric_type\":\"error_rate\",\"value\":0.08,\"timestamp\":{time}}}]")
+    }
 }
