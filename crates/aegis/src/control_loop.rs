@@ -21,6 +21,7 @@ use web::Ingress;
 
 use crate::clock::{self, Stopwatch};
 use crate::instruments::{self, Instruments};
+use crate::logging::chain;
 use crate::sources::Sources;
 
 /// How long a driver may take until its action counts as unknown.
@@ -271,16 +272,4 @@ fn mission_name(action: &policy::Action) -> &'static str {
         policy::Action::RollBack { .. } => "rollback_deployment",
         policy::Action::Restart { .. } => "restart_deployment",
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

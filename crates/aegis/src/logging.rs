@@ -27,6 +27,18 @@ pub(crate) fn start(format: LogFormat, level: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
 /// `at=… level=… msg="…" key=value …`.
 struct Logfmt;
 

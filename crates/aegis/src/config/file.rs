@@ -13,6 +13,7 @@ use signal::parse_duration;
 
 use super::problem::Problems;
 use super::{Config, RemoteSettings, StoreLimits};
+use crate::logging::chain;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -321,18 +322,6 @@ fn under(base: &Path, mut config: ScrapeConfig) -> ScrapeConfig {
         sd.files = sd.files.iter().map(|file| base.join(file).display().to_string()).collect();
     }
     config
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 fn loopback(port: u16) -> SocketAddr {
