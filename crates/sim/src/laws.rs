@@ -87,3 +87,53 @@ pub(crate) fn check_ledger(bytes: &[u8], records: &[Record], broken: &mut Vec<St
         broken.push(divergence.to_string());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use policy::Action;
+    use remediate::Outcome;
+    use signal::Timestamp;
+
+    use super::*;
+
+    fn call(id: &str, from: i64, to: u32) -> Call {
+        Call {
+            id: ProposalId(id.to_owned()),
+            action: Action::Scale { from: 3, to },
+            from: Timestamp(from),
+            until: Timestamp(from + 4_000),
+            outcome: Outcome::Done { detail: String::new(), was: 3, is: u64::from(to) },
+        }
+    }
+
+    #[test]
+    fn what_must_not_happen_is_noticed() {
+        for (case, calls, want) in [
+            ("fine", vec![call("i/1", 0, 8), call("i/1/undo", 9_000, 3)], None),
+            ("twice", vec![call("i/1", 0, 8), call("i/1", 9_000, 8)], Some("i/1 was carried out twice")),
+            (
+                "at once",
+                vec![call("i/1", 0, 8), call("i/2", 3_000, 9)],
+                Some("i/2 began while another action was running"),
+            ),
+            ("too many", vec![call("i/1", 0, 12)], Some("i/1 asked for 12 replicas, 10 are allowed")),
+            ("undone twice", vec![call("i/1/undo/undo", 0, 3)], Some("i/1/undo/undo takes back an undo")),
+        ] {
+            let mut deployment = Deployment::new(3, Timestamp(0));
+            deployment.calls = calls;
+            let mut broken = Vec::new();
+            check_target(&deployment, 10, 3, &mut broken);
+            assert_eq!(broken.first().map(String::as_str), want, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_on_record_is_noticed() {
+        let mut deployment = Deployment::new(3, Timestamp(0));
+        deployment.calls = vec![call("i/1", 0, 8)];
+        let mut broken = Vec::new();
+        check_intent(&MemoryDisk::new(), Path::new("audit"), &deployment.calls[0].id, &mut broken);
+        check_records(&deployment, &[], &mut broken);
+        assert_eq!(broken, ["i/1 acts before it is on record", "i/1 was done and is not on record"]);
+    }
+}

@@ -75,6 +75,7 @@ impl Sim {
     fn configured(&self) -> Input {
         let mut settings = Settings::default();
         settings.verify.window = Duration::from_secs(30);
+        settings.evidence_window = Duration::from_secs(30);
         settings.verify.step = Duration::from_secs(5);
         settings.verify.hold = Duration::from_secs(20);
         settings.check_every = Duration::from_secs(10);
