@@ -147,6 +147,11 @@ impl Aegis {
         result.is_some_and(|series| !series.is_empty())
     }
 
+    /// Whether PromQL is answered, by an Aegis or any server with the same API.
+    pub(crate) async fn answers_queries(&self) -> bool {
+        self.json::<serde_json::Value>("/api/v1/query?query=1").await.is_some()
+    }
+
     async fn json<T: DeserializeOwned>(&self, path: &str) -> Option<T> {
         let answer = self.wire.get(&format!("{}{path}", self.url)).await.ok()?;
         if !answer.status.is_success() {

@@ -42,26 +42,25 @@ impl Paths {
     }
 }
 
-/// Where Aegis finds the telemetry that it judges by.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Signals {
-    /// In its own store: it scrapes, and the application sends to it.
-    Own,
-    /// In another server.
-    Upstream(SocketAddr),
+/// Where Aegis finds the telemetry that it judges by; what is not elsewhere is in its own store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Signals {
+    /// The server that scrapes the application and answers PromQL.
+    pub(crate) metrics: Option<SocketAddr>,
+    /// The server to which the application sends logs and traces, and which answers LogQL and TraceQL.
+    pub(crate) others: Option<SocketAddr>,
 }
 
 /// The whole configuration of the Aegis that watches and acts.
 pub(crate) fn main_config(listen: SocketAddr, paths: &Paths, signals: Signals) -> String {
-    let (jobs, sources) = match signals {
-        Signals::Own => (backend_job(paths), "sources: {}\n".to_owned()),
-        Signals::Upstream(address) => {
-            let url = quoted(&format!("http://{address}"));
-            let source = |name: &str| format!("  {name}: {{ url: {url} }}\n");
-            let sources = ["metrics", "logs", "traces"].map(source).concat();
-            (String::new(), format!("sources:\n{sources}"))
-        }
-    };
+    let jobs = if signals.metrics.is_none() { backend_job(paths) } else { String::new() };
+    let places = [("metrics", signals.metrics), ("logs", signals.others), ("traces", signals.others)];
+    let elsewhere: String = places
+        .iter()
+        .filter_map(|(name, address)| Some((name, (*address)?)))
+        .map(|(name, address)| format!("  {name}: {{ url: {} }}\n", quoted(&format!("http://{address}"))))
+        .collect();
+    let sources = if elsewhere.is_empty() { "sources: {}\n".to_owned() } else { format!("sources:\n{elsewhere}") };
     format!(
         r#"listen: {listen}
 otlp: {{ grpc: "off", http: "off" }}
@@ -81,16 +80,26 @@ drivers:
     )
 }
 
-/// The configuration of an Aegis that only stores telemetry, for another one to read.
-pub(crate) fn upstream_config(listen: SocketAddr, paths: &Paths) -> String {
-    let jobs = backend_job(paths);
+/// The configuration of an Aegis that only stores telemetry, for the one at `aegis` to read. Without `scrapes` it gets logs
+/// and traces only.
+pub(crate) fn upstream_config(listen: SocketAddr, aegis: SocketAddr, paths: &Paths, scrapes: bool) -> String {
+    let jobs = if scrapes { format!("\n{}", scraped(aegis, paths)) } else { " []\n".to_owned() };
     format!(
         r#"listen: {listen}
 otlp: {{ grpc: "off", http: "off" }}
 global: {{ scrape_interval: 5s }}
-scrape_configs:
-{jobs}"#
+scrape_configs:{jobs}"#
     )
+}
+
+/// The configuration of a Prometheus that stores the metrics, for the Aegis at `aegis` to read.
+pub(crate) fn prometheus_config(aegis: SocketAddr, paths: &Paths) -> String {
+    format!("global: {{ scrape_interval: 5s }}\nscrape_configs:\n{}", scraped(aegis, paths))
+}
+
+/// The jobs of a server that scrapes for Aegis. Aegis itself is one: alert rules ask about its metrics too.
+fn scraped(aegis: SocketAddr, paths: &Paths) -> String {
+    format!("{}{}", backend_job(paths), own_job(aegis))
 }
 
 fn backend_job(paths: &Paths) -> String {
@@ -121,7 +130,7 @@ mod tests {
     fn the_configuration_names_files_and_limits() {
         let paths = Paths { root: PathBuf::from("/tmp/a \"b\"") };
         let listen = "127.0.0.1:4300".parse().unwrap();
-        insta::assert_snapshot!(main_config(listen, &paths, Signals::Own), @r#"
+        insta::assert_snapshot!(main_config(listen, &paths, Signals::default()), @r#"
         listen: 127.0.0.1:4300
         otlp: { grpc: "off", http: "off" }
         global: { scrape_interval: 5s }
@@ -139,7 +148,8 @@ mod tests {
           local: { run_dir: "/tmp/a \"b\"/run" }
         sources: {}
         "#);
-        let upstream = Signals::Upstream("127.0.0.1:4310".parse().unwrap());
+        let address: SocketAddr = "127.0.0.1:4310".parse().unwrap();
+        let upstream = Signals { metrics: Some(address), others: Some(address) };
         insta::assert_snapshot!(main_config(listen, &paths, upstream), @r#"
         listen: 127.0.0.1:4300
         otlp: { grpc: "off", http: "off" }
@@ -159,14 +169,36 @@ mod tests {
           logs: { url: "http://127.0.0.1:4310" }
           traces: { url: "http://127.0.0.1:4310" }
         "#);
-        insta::assert_snapshot!(upstream_config("127.0.0.1:4310".parse().unwrap(), &paths), @r#"
+        insta::assert_snapshot!(upstream_config(address, listen, &paths, true), @r#"
         listen: 127.0.0.1:4310
         otlp: { grpc: "off", http: "off" }
         global: { scrape_interval: 5s }
         scrape_configs:
           - job_name: backend
             file_sd_configs: [{ files: ["/tmp/a \"b\"/run/targets-production-backend.json"], refresh_interval: 1s }]
+          - job_name: aegis
+            static_configs: [{ targets: ["127.0.0.1:4300"] }]
         "#);
+        insta::assert_snapshot!(prometheus_config(listen, &paths), @r#"
+        global: { scrape_interval: 5s }
+        scrape_configs:
+          - job_name: backend
+            file_sd_configs: [{ files: ["/tmp/a \"b\"/run/targets-production-backend.json"], refresh_interval: 1s }]
+          - job_name: aegis
+            static_configs: [{ targets: ["127.0.0.1:4300"] }]
+        "#);
+    }
+
+    #[test]
+    fn each_signal_is_read_where_it_is_stored() {
+        let paths = Paths { root: PathBuf::from("/tmp/a") };
+        let listen = "127.0.0.1:4300".parse().unwrap();
+        let only_metrics = Signals { metrics: Some("127.0.0.1:9090".parse().unwrap()), others: None };
+        let text = main_config(listen, &paths, only_metrics);
+        assert!(!text.contains("job_name: backend"), "{text}");
+        assert!(text.ends_with("sources:\n  metrics: { url: \"http://127.0.0.1:9090\" }\n"), "{text}");
+        let text = upstream_config("127.0.0.1:4310".parse().unwrap(), listen, &paths, false);
+        assert!(text.ends_with("scrape_configs: []\n"), "{text}");
     }
 
     #[test]

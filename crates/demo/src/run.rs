@@ -50,6 +50,10 @@ pub struct DemoArgs {
     /// Store telemetry in a second Aegis, and let the first read it from there as it would from any other server.
     #[arg(long)]
     pub upstream: bool,
+    /// Store metrics in a Prometheus, this program, and let Aegis read them from there. With `--upstream`, logs and traces
+    /// are in the second Aegis; without, in the first.
+    #[arg(long, value_name = "PROGRAM")]
+    pub prometheus: Option<PathBuf>,
 }
 
 fn base_rps(text: &str) -> Result<f64, String> {
@@ -66,6 +70,7 @@ struct Report<'a> {
     seed: u64,
     base_rps: f64,
     upstream: bool,
+    prometheus: bool,
     scenarios: &'a [Scored],
     totals: Totals,
     kpis: &'a serde_json::Value,
@@ -120,6 +125,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<bool> {
         listen: args.listen,
         app_listen: args.app_listen,
         has_upstream: args.upstream,
+        prometheus: args.prometheus.clone(),
         base_rps: args.base_rps,
         seed: args.seed,
     };
@@ -142,6 +148,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<bool> {
             seed: args.seed,
             base_rps: args.base_rps,
             upstream: args.upstream,
+            prometheus: args.prometheus.is_some(),
             scenarios: &play.scored,
             totals: Totals::of(&play.scored),
             kpis: &play.kpis,

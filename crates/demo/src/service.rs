@@ -40,6 +40,10 @@ impl Service {
         Ok(Self { start, child, restarts: Vec::new(), is_given_up: false })
     }
 
+    pub(crate) fn name(&self) -> &'static str {
+        self.start.name
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

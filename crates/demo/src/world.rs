@@ -1,7 +1,8 @@
 //! Everything that runs during a demo: supervisor, sample application, Aegis, load.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -32,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) listen: SocketAddr,
     pub(crate) app_listen: SocketAddr,
     pub(crate) has_upstream: bool,
+    /// A Prometheus to keep the metrics in.
+    pub(crate) prometheus: Option<PathBuf>,
     pub(crate) base_rps: f64,
     pub(crate) seed: u64,
 }
@@ -44,8 +47,10 @@ pub(crate) struct World {
     supervisor: Option<Service>,
     client: Client,
     pub(crate) aegis: Aegis,
-    /// Where telemetry is sent and stored.
+    /// Where logs and traces are sent and stored.
     pub(crate) storage: Aegis,
+    /// Where metrics are stored, by an Aegis or a Prometheus.
+    pub(crate) metrics: Aegis,
     pub(crate) load: Option<Load>,
 }
 
@@ -69,8 +74,13 @@ impl World {
         let paths = &settings.paths;
         std::fs::create_dir_all(paths.run_dir()).with_context(|| format!("creating {}", paths.run_dir().display()))?;
         write(&paths.policy(), config::POLICY)?;
-        let upstream = if settings.has_upstream { Some(free_address()?) } else { None };
-        let signals = upstream.map_or(Signals::Own, Signals::Upstream);
+        if let Some(program) = &settings.prometheus {
+            check_prometheus(program)?;
+        }
+        let [first, second] = free_addresses()?;
+        let upstream = settings.has_upstream.then_some(first);
+        let prometheus = settings.prometheus.as_ref().map(|_| second);
+        let signals = Signals { metrics: prometheus.or(upstream), others: upstream };
         write(&paths.config("aegis"), &config::main_config(settings.listen, paths, signals))?;
 
         let run_dir = paths.run_dir().display().to_string();
@@ -84,6 +94,7 @@ impl World {
         let aegis = Aegis::new(format!("http://{}", settings.listen));
         let mut world = Self {
             storage: aegis.clone(),
+            metrics: aegis.clone(),
             aegis,
             services: Vec::new(),
             supervisor: Some(supervisor),
@@ -92,9 +103,16 @@ impl World {
             settings: settings.clone(),
         };
         if let Some(address) = upstream {
-            write(&paths.config("upstream"), &config::upstream_config(address, paths))?;
+            let config = config::upstream_config(address, settings.listen, paths, prometheus.is_none());
+            write(&paths.config("upstream"), &config)?;
             world.serve("upstream")?;
             world.storage = Aegis::new(format!("http://{address}"));
+            world.metrics = world.storage.clone();
+        }
+        if let (Some(program), Some(address)) = (&settings.prometheus, prometheus) {
+            write(&paths.config("prometheus"), &config::prometheus_config(settings.listen, paths))?;
+            world.store_metrics(program, address)?;
+            world.metrics = Aegis::new(format!("http://{address}"));
         }
         world.serve("aegis")?;
         Ok(world)
@@ -104,14 +122,31 @@ impl World {
         let paths = &self.settings.paths;
         let config = paths.config(name).display().to_string();
         let data = paths.data(name).display().to_string();
-        let program = self.settings.program.clone();
-        let shown = program.display().to_string();
-        // `launch` makes the kernel end Aegis when the demo dies without a chance to do so itself.
-        let arguments = ["launch", "--", &shown, "serve", "--config", &config, "--data-dir", &data];
+        let shown = self.settings.program.display().to_string();
         let name_shown = if name == "aegis" { "Aegis" } else { "the upstream Aegis" };
-        let service =
-            Service::start(Start { name: name_shown, program, arguments: words(&arguments), log: paths.log(name) })?;
-        self.services.push(service);
+        let log = paths.log(name);
+        self.launch(name_shown, &[&shown, "serve", "--config", &config, "--data-dir", &data], log)
+    }
+
+    /// Starts a Prometheus that scrapes the sample application and Aegis.
+    fn store_metrics(&mut self, program: &Path, address: SocketAddr) -> anyhow::Result<()> {
+        let paths = &self.settings.paths;
+        let log = paths.log("prometheus");
+        let command = [
+            program.display().to_string(),
+            format!("--config.file={}", paths.config("prometheus").display()),
+            format!("--storage.tsdb.path={}", paths.data("prometheus").display()),
+            format!("--web.listen-address={address}"),
+            "--log.level=warn".to_owned(),
+        ];
+        self.launch("Prometheus", &command.each_ref().map(String::as_str), log)
+    }
+
+    /// Starts a program so that the kernel ends it when the demo dies without a chance to do so itself.
+    fn launch(&mut self, name: &'static str, command: &[&str], log: PathBuf) -> anyhow::Result<()> {
+        let arguments = words(&[&["launch", "--"], command].concat());
+        let start = Start { name, program: self.settings.program.clone(), arguments, log };
+        self.services.push(Service::start(start)?);
         Ok(())
     }
 
@@ -122,6 +157,9 @@ impl World {
         self.apply_spec(self.proxy()).await?;
         self.until("Aegis", async |world: &Self| world.aegis.is_ready().await && world.storage.is_ready().await)
             .await?;
+        if self.settings.prometheus.is_some() {
+            self.until("Prometheus", async |world: &Self| world.metrics.answers_queries().await).await?;
+        }
         self.until("the sample application", async |world: &Self| world.is_calm(GOOD_RELEASE).await).await?;
         let wire = Wire::new(Duration::from_secs(2));
         let health = format!("{}/healthz", self.app_url());
@@ -135,7 +173,7 @@ impl World {
         while !holds(self).await {
             for service in self.services.iter_mut().chain(self.supervisor.as_mut()) {
                 if let Some(ending) = service.ended() {
-                    bail!("a part of the demo {ending} while starting:\n{}", service.last_words());
+                    bail!("{} {ending} while starting:\n{}", service.name(), service.last_words());
                 }
             }
             if watch.elapsed() > START_LIMIT {
@@ -264,9 +302,25 @@ impl World {
     }
 }
 
-fn free_address() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("finding a free port for the upstream Aegis")?;
-    Ok(listener.local_addr()?)
+/// Addresses on which nobody listens, all different.
+fn free_addresses<const N: usize>() -> anyhow::Result<[SocketAddr; N]> {
+    let bind = |_| TcpListener::bind("127.0.0.1:0");
+    let listeners: Vec<TcpListener> = (0..N).map(bind).collect::<Result<_, _>>().context("finding a free port")?;
+    let addresses: Vec<SocketAddr> =
+        listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>().context("finding a free port")?;
+    addresses.try_into().map_err(|_| anyhow::anyhow!("finding a free port"))
+}
+
+/// Whether the program of `--prometheus` can be started; better said before anything else is.
+fn check_prometheus(program: &Path) -> anyhow::Result<()> {
+    let shown = program.display();
+    let asked = Command::new(program).arg("--version").stdin(Stdio::null()).output();
+    let answer = asked.with_context(|| format!("`{shown}`, named by --prometheus, cannot be started"))?;
+    if !answer.status.success() {
+        let said = String::from_utf8_lossy(&answer.stderr).trim().chars().take(200).collect::<String>();
+        bail!("`{shown} --version`, the program named by --prometheus, ended with {}: {said}", answer.status);
+    }
+    Ok(())
 }
 
 fn words(words: &[&str]) -> Vec<String> {
@@ -275,4 +329,29 @@ fn words(words: &[&str]) -> Vec<String> {
 
 fn write(path: &std::path::Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prometheus_that_cannot_be_started_is_named_with_its_flag() {
+        for (case, program, said) in [
+            ("not there", "/nowhere/prometheus", "cannot be started"),
+            ("not one", "/bin/false", "ended with exit status: 1"),
+        ] {
+            let error = check_prometheus(Path::new(program)).unwrap_err().to_string();
+            assert!(
+                error.contains(said) && error.contains("--prometheus") && error.contains(program),
+                "{case}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn free_addresses_differ() {
+        let [one, other] = free_addresses().unwrap();
+        assert_ne!(one, other);
+    }
 }

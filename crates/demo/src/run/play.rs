@@ -67,11 +67,18 @@ impl Play {
         world.start_load();
         let process = world.aegis_id().map_or_else(String::new, |id| format!(", process {id}"));
         let capacity = Capacity::for_rate(settings.base_rps).per_s(REPLICAS);
-        let details = [
+        let mut details = vec![
             format!("the three can answer {capacity:.0} per second that need the database"),
             format!("sample application  {}", world.app_url()),
             format!("Aegis               {}{process}", world.aegis.url),
         ];
+        if settings.prometheus.is_some() {
+            details.push(format!("metrics are kept in {}, a Prometheus", world.metrics.url));
+        }
+        if settings.has_upstream {
+            let what = if settings.prometheus.is_some() { "logs and traces" } else { "metrics, logs and traces" };
+            details.push(format!("{what} are kept in {}, a second Aegis", world.storage.url));
+        }
         self.say("demo", &format!("running: 3 replicas, {} requests per second", settings.base_rps), &details);
         let data = Stopwatch::start();
         self.live(
@@ -79,7 +86,7 @@ impl Play {
             Duration::from_secs(20),
             None,
             |_| false,
-            async |world: &World| world.storage.has_data().await,
+            async |world: &World| world.metrics.has_data().await,
         )
         .await;
         self.say("demo", &format!("first metrics stored {:.1} s later", data.elapsed().as_secs_f64()), &[]);
