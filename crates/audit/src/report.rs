@@ -29,7 +29,7 @@ pub fn report(timeline: &Timeline, id: IncidentId) -> Option<String> {
             section(&mut text, "  for    ", &finding.claim);
         }
         for finding in diagnosis.hypotheses.first().map(|cause| cause.against.as_slice()).unwrap_or_default() {
-            section(&mut text, "  against", &format!(" {}", finding.claim));
+            section(&mut text, "  but    ", &finding.claim);
         }
         for out in &diagnosis.ruled_out {
             section(&mut text, "  not    ", &format!("{}: {}", out.kind.as_str().replace('_', " "), out.reason));

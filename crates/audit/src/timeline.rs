@@ -185,28 +185,35 @@ impl Timeline {
     }
 
     fn gathered(&mut self, id: IncidentId, evidence: &Evidence, at: Timestamp) {
-        let is_first = !self.entries.iter().any(|entry| entry.incident == id && entry.stage == StageName::Evidence);
-        if !is_first || self.incident(id).is_none() {
+        if self.incident(id).is_none() {
             return;
         }
         let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-        let mut missing = Vec::new();
+        let mut missing: BTreeMap<&str, u32> = BTreeMap::new();
         for item in &evidence.items {
             let kind = match &item.answer {
-                Answer::Series(_) => "metric queries",
-                Answer::Templates(_) => "log queries",
-                Answer::Operations(_) => "trace queries",
-                Answer::Workloads(_) => "workloads",
+                Answer::Series(_) => "metric",
+                Answer::Templates(_) => "log",
+                Answer::Operations(_) => "trace",
+                Answer::Workloads(_) => "workload",
                 Answer::Unavailable(why) => {
-                    missing.push(format!("unavailable: {why}"));
+                    *missing.entry(why).or_default() += 1;
                     continue;
                 }
             };
             *counts.entry(kind).or_default() += 1;
         }
-        let text: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let queries = |count: u32| if count == 1 { "query" } else { "queries" };
+        let missing: Vec<String> =
+            missing.iter().map(|(why, count)| format!("{count} {} unavailable: {why}", queries(*count))).collect();
+        let text: Vec<String> =
+            counts.iter().map(|(kind, count)| format!("{count} {kind} {}", queries(*count))).collect();
         let text = if text.is_empty() { "no question was answered".to_owned() } else { text.join(", ") + " answered" };
-        self.entry(id, StageName::Evidence, at, text, missing);
+        // Later rounds are worth a line only when they see more or less than the one before.
+        let known = self.entries.iter().rev().find(|entry| entry.incident == id && entry.stage == StageName::Evidence);
+        if known.is_none_or(|entry| entry.text != text) {
+            self.entry(id, StageName::Evidence, at, text, missing);
+        }
     }
 
     fn executed(&mut self, id: IncidentId, proposal: &ProposalId, outcome: &Outcome, at: Timestamp) {

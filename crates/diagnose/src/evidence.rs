@@ -185,4 +185,13 @@ impl Evidence {
             _ => None,
         })
     }
+
+    /// Why the metric question called `name` has no answer; `None` when it has one or was not asked.
+    #[must_use]
+    pub fn unavailable(&self, name: &str) -> Option<&str> {
+        self.items.iter().find_map(|item| match (&item.question, &item.answer) {
+            (Question::Metric { name: asked, .. }, Answer::Unavailable(why)) if asked == name => Some(why.as_str()),
+            _ => None,
+        })
+    }
 }

@@ -1,7 +1,6 @@
 //! The single questions a hypothesis is made of, each answered with a number and the query behind it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use detect::Unit;
 use detect::templates::TemplateCount;
@@ -143,33 +142,50 @@ pub(super) fn lines_say_pool(facts: &Facts<'_>) -> Seen {
         names_it
             && ["exhaust", "timeout", "timed out", "no free", "too many", "full"].iter().any(|word| text.contains(word))
     };
-    let Some(since) = facts.templates(name::LINES_SINCE) else { return Seen::Unknown };
-    let before = facts.templates(name::LINES_BEFORE).unwrap_or_default();
+    let Some((since, since_s)) = facts.lines(name::LINES_SINCE) else { return Seen::Unknown };
+    let (before, before_s) = facts.lines(name::LINES_BEFORE).unwrap_or((&[], 1.0));
     let earlier: u64 = before.iter().filter(says_pool).map(|found| found.count).sum();
     let Some(most) = since.iter().find(says_pool) else {
         return Seen::No(facts.finding(name::LINES_SINCE, "no line says that connections ran out".to_owned()));
     };
     let now: u64 = since.iter().filter(says_pool).map(|found| found.count).sum();
-    let claim = format!("\"{}\": {now} lines since, {earlier} before", most.template);
-    Seen::from(now >= LINES && now > 3 * earlier, facts.finding(name::LINES_SINCE, claim))
+    let claim = format!("\"{}\": {}", most.template, lines_words((now, since_s), (earlier, before_s)));
+    let is_more = per_second(now, since_s) > 3.0 * per_second(earlier, before_s);
+    Seen::from(now >= LINES && is_more, facts.finding(name::LINES_SINCE, claim))
+}
+
+fn per_second(count: u64, seconds: f64) -> f64 {
+    count as f64 / seconds
+}
+
+fn lines_words((now, since_s): (u64, f64), (earlier, before_s): (u64, f64)) -> String {
+    let lines = if now == 1 { "line" } else { "lines" };
+    if earlier == 0 {
+        return format!("{now} {lines} in {since_s:.0} s, none before");
+    }
+    format!("{now} {lines} in {since_s:.0} s, {earlier} in the {before_s:.0} s before")
 }
 
 /// Whether errors are logged that were not logged before.
 pub(super) fn new_error_lines(facts: &Facts<'_>) -> Seen {
-    let (Some(since), Some(before)) = (facts.templates(name::LINES_SINCE), facts.templates(name::LINES_BEFORE)) else {
+    let (Some((since, since_s)), Some((before, before_s))) =
+        (facts.lines(name::LINES_SINCE), facts.lines(name::LINES_BEFORE))
+    else {
         return Seen::Unknown;
     };
     let earlier =
         |template: &str| before.iter().filter(|found| found.template == template).map(|found| found.count).sum::<u64>();
-    let new = since.iter().find(|found| {
-        matches!(found.level.as_str(), "error" | "critical")
-            && found.count >= LINES
-            && found.count > 10 * earlier(&found.template)
-    });
+    // Rates, not counts: the onset is an estimate, and the first lines may stand before it.
+    let is_new = |found: &TemplateCount| {
+        per_second(found.count, since_s) > 10.0 * per_second(earlier(&found.template), before_s)
+    };
+    let new = since
+        .iter()
+        .find(|found| matches!(found.level.as_str(), "error" | "critical") && found.count >= LINES && is_new(found));
     match new {
         Some(found) => {
-            let claim =
-                format!("new error \"{}\": {} lines, {} before", found.template, found.count, earlier(&found.template));
+            let words = lines_words((found.count, since_s), (earlier(&found.template), before_s));
+            let claim = format!("new error \"{}\": {words}", found.template);
             Seen::Yes(facts.finding(name::LINES_SINCE, claim))
         }
         None => Seen::No(facts.finding(name::LINES_SINCE, "no kind of error is new in the logs".to_owned())),
@@ -286,9 +302,10 @@ pub(super) fn revision_served_well(facts: &Facts<'_>, revision: u64) -> Seen {
     Seen::from(*points < 6 || *share >= 0.05, facts.finding(name::ERRORS_BY_REVISION, claim))
 }
 
-/// Whether replicas die.
+/// Whether replicas die. The onset is known to about a window; what died earlier died of something else.
 pub(super) fn replicas_die(facts: &Facts<'_>) -> Seen {
-    let since = facts.onset.minus(Duration::from_secs(120));
+    let since = facts.onset.minus(facts.window);
+    let window = signal::format_duration(facts.window);
     let starts = facts.series(name::STARTS).unwrap_or_default();
     let restarted: usize = starts
         .iter()
@@ -302,7 +319,8 @@ pub(super) fn replicas_die(facts: &Facts<'_>) -> Seen {
         if starts.is_empty() {
             return Seen::Unknown;
         }
-        let claim = format!("{restarted} processes started anew since the onset");
+        let processes = if restarted == 1 { "process" } else { "processes" };
+        let claim = format!("{restarted} {processes} started anew since {window} before the onset");
         return Seen::from(restarted >= 2, facts.finding(name::STARTS, claim));
     };
     let crashes = workloads
@@ -310,7 +328,8 @@ pub(super) fn replicas_die(facts: &Facts<'_>) -> Seen {
         .flat_map(|workload| &workload.changes)
         .filter(|change| change.kind == ChangeKind::Crash && change.at >= since)
         .count();
-    let claim = format!("{crashes} replicas crashed since shortly before the onset");
+    let replicas = if crashes == 1 { "replica" } else { "replicas" };
+    let claim = format!("{crashes} {replicas} crashed since {window} before the onset");
     let finding = Finding { claim, query: facts.service.to_owned(), language: crate::Language::Workload };
     Seen::from(crashes >= 2 || restarted >= 2, finding)
 }

@@ -55,6 +55,18 @@ impl<'a> Facts<'a> {
         })
     }
 
+    /// The lines of that question, with how many seconds they come from.
+    pub(super) fn lines(&self, name: &str) -> Option<(&'a [TemplateCount], f64)> {
+        let seconds = self.evidence.items.iter().find_map(|item| match &item.question {
+            Question::Templates { name: asked, start, end, .. } if asked == name => Some(end.since(*start)),
+            Question::Templates { .. }
+            | Question::Metric { .. }
+            | Question::Operations { .. }
+            | Question::Workloads { .. } => None,
+        })?;
+        Some((self.templates(name)?, seconds.as_secs_f64().max(1.0)))
+    }
+
     pub(super) fn operations(&self, name: &str) -> Option<&'a Operations> {
         self.evidence.items.iter().find_map(|item| match (&item.question, &item.answer) {
             (Question::Operations { name: asked, .. }, Answer::Operations(found)) if asked == name => Some(found),

@@ -25,6 +25,8 @@ struct Story {
     deployed: bool,
     crashes: usize,
     lines: Vec<(&'static str, &'static str, u64)>,
+    /// The same, in the five minutes before.
+    lines_before: Vec<(&'static str, &'static str, u64)>,
     /// Mean self time of the insert, before and since.
     insert_ms: (f64, f64),
     /// Seconds after the onset at which evidence is gathered.
@@ -51,6 +53,7 @@ fn calm() -> Story {
         deployed: false,
         crashes: 0,
         lines: Vec::new(),
+        lines_before: Vec::new(),
         insert_ms: (80.0, 80.0),
         after: 15,
         early: 0,
@@ -160,9 +163,11 @@ fn series(story: &Story, asked: &str, (start, end, step): (i64, i64, i64)) -> An
 }
 
 fn lines(story: &Story, asked: &str) -> Vec<TemplateCount> {
-    if asked != name::LINES_SINCE {
-        return Vec::new();
-    }
+    let found = match asked {
+        name::LINES_SINCE => &story.lines,
+        name::LINES_BEFORE => &story.lines_before,
+        _ => return Vec::new(),
+    };
     let line = |(level, template, count): &(&str, &str, u64)| TemplateCount {
         template: (*template).to_owned(),
         count: *count,
@@ -172,7 +177,7 @@ fn lines(story: &Story, asked: &str) -> Vec<TemplateCount> {
         first: ONSET,
         last: ONSET,
     };
-    story.lines.iter().map(line).collect()
+    found.iter().map(line).collect()
 }
 
 fn traces(story: &Story, asked: &str) -> Operations {
@@ -429,12 +434,12 @@ fn a_surge_reads_well() {
       + waits for a connection time out: 0/s -> 10/s
       + a query holds its connection for 78 ms, 78 ms before
       + db.insert of backend spends 1.9 s in itself, 80 ms before
-      + "Error: Connection pool exhausted": 90 lines since, 0 before
+      + "Error: Connection pool exhausted": 90 lines in 15 s, none before
       + request rate 50/s -> 130/s (2.6 times), estimated from the first seconds
     not traffic_surge: the request rate is 2.6 times as high, but works through the full connection pool
     not bad_deploy: no new revision in the ten minutes before the onset
     not slow_dependency: a query holds its connection for 78 ms, 78 ms before
-    not crash_loop: 0 replicas crashed since shortly before the onset
+    not crash_loop: 0 replicas crashed since 30s before the onset
     not resource_exhaustion: the busiest instance uses 0.11 processor cores, 0.08 before
     "#);
 }
@@ -448,13 +453,13 @@ fn a_bad_deploy_reads_well() {
     revision 2 of backend answers with errors (0.97, revision Some(2), None)
       + revision 2 (2.0.0) came 4 s before the onset
       + 12 % of the requests to revision 2 fail, 0.4 % before it
-      + new error "Error: cannot normalise name: unsupported character": 70 lines, 0 before
+      + new error "Error: cannot normalise name: unsupported character": 70 lines in 15 s, none before
       + 24 % of http.request spans fail, 0 % before
       + request rate 50/s -> 50/s (1.0 times)
     not traffic_surge: request rate 50/s -> 50/s (1.0 times)
     not pool_exhaustion: 3 of 6 pool connections in use at the peak (55 %, 55 % before)
     not slow_dependency: a query holds its connection for 78 ms, 78 ms before
-    not crash_loop: 0 replicas crashed since shortly before the onset
+    not crash_loop: 0 replicas crashed since 30s before the onset
     not resource_exhaustion: the busiest instance uses 0.08 processor cores, 0.08 before
     "#);
 }
@@ -473,4 +478,17 @@ fn one_odd_instance_is_named() {
     }
     let found = rank("backend", ONSET, &[], &gathered, WINDOW);
     assert_eq!((found.hypotheses[0].instance.as_deref(), found.is_resolved), (Some("127.0.0.1:9001"), false));
+}
+
+#[test]
+fn lines_from_just_before_a_late_onset_do_not_hide_a_new_error() {
+    const BROKEN: &str = "Error: cannot normalise name: unsupported character";
+    for (case, before, is_new) in [("four seconds of it", 44, true), ("as often all the time", 1_400, false)] {
+        let story = Story { lines_before: vec![("error", BROKEN, before)], ..broken() };
+        let diagnosis = diagnose(&story);
+        let claims =
+            diagnosis.hypotheses.iter().flat_map(|found| &found.evidence).map(|finding| finding.claim.as_str());
+        let said = claims.filter(|claim| claim.starts_with("new error")).count();
+        assert_eq!(said > 0, is_new, "{case}: {diagnosis:?}");
+    }
 }
