@@ -118,14 +118,24 @@ pub fn judge(watching: &Watching, evidence: &Evidence, settings: &VerifySettings
     let late = now.since(watching.done_at) >= settings.deadline;
 
     let times = reading_times(&symptoms, settled_from);
-    let good_since = run_since(&times, |at| symptoms.iter().all(|symptom| symptom.is_gone(at)));
-    let worse_since = run_since(&times, |at| symptoms.iter().any(|symptom| symptom.is_worse(at)));
+    // What could not be asked may be the very thing that is still wrong.
+    let unread = settings
+        .watches
+        .iter()
+        .filter(|watch| matches!(watch.role, Role::Symptom | Role::Load))
+        .find_map(|watch| Some((watch, evidence.unavailable(&watch.metric_type)?)));
+    let good_since = run_since(&times, settings.window, |at| symptoms.iter().all(|symptom| symptom.is_gone(at)));
+    let worse_since = run_since(&times, settings.window, |at| symptoms.iter().any(|symptom| symptom.is_worse(at)));
     let last = times.last().copied().unwrap_or(watching.done_at);
     let held = |since: Option<Timestamp>| since.is_some_and(|since| last.since(since) >= settings.hold);
     let described = describe(&symptoms, last);
 
     if held(worse_since) {
         return Assessment { verdict: Some(Verdict::MadeWorse), mitigated_at: None, reason: described };
+    }
+    if let Some((watch, why)) = unread {
+        let reason = format!("{} cannot be read: {why}", watch.metric_type);
+        return Assessment { verdict: late.then_some(Verdict::Unproven), mitigated_at: None, reason };
     }
     if let Some(since) = good_since.filter(|_| held(good_since)) {
         let (verdict, reason) = match other_explanation(watching, &load, since, last) {
@@ -194,8 +204,16 @@ fn reading_times(symptoms: &[Symptom<'_>], from: Timestamp) -> Vec<Timestamp> {
 }
 
 /// Start of the run of readings, up to the last one, for which `holds` is true throughout.
-fn run_since(times: &[Timestamp], holds: impl Fn(Timestamp) -> bool) -> Option<Timestamp> {
-    times.iter().rev().copied().take_while(|at| holds(*at)).last()
+/// A gap longer than the window of the rates is a break: nobody knows what happened in it.
+fn run_since(times: &[Timestamp], window: Duration, holds: impl Fn(Timestamp) -> bool) -> Option<Timestamp> {
+    let mut since: Option<Timestamp> = None;
+    for at in times.iter().rev().copied() {
+        if !holds(at) || since.is_some_and(|later| later.since(at) > window) {
+            break;
+        }
+        since = Some(at);
+    }
+    since
 }
 
 /// A reason why the symptoms would have gone without the action, or why the readings cannot tell.
@@ -339,5 +357,59 @@ mod tests {
         let judged = judged(375, Some(0.004), [50.0, 50.0, 50.0], None);
         assert_eq!(judged.mitigated_at, Some(Timestamp(DONE + 20_000)));
         assert!(judged.reason.contains("error_rate"), "{}", judged.reason);
+    }
+
+    #[test]
+    fn nothing_is_fixed_while_a_signal_cannot_be_asked() {
+        let down = |name: &str, now: i64| Item {
+            question: Question::Metric {
+                name: name.into(),
+                query: String::new(),
+                start: Timestamp(0),
+                end: Timestamp(now),
+                step_ms: STEP,
+            },
+            answer: Answer::Unavailable("cannot reach http://prometheus:9090".into()),
+        };
+        let steady = |name: &str, until: i64| Item {
+            question: down(name, until).question,
+            answer: Answer::Series(vec![SeriesAnswer {
+                labels: Labels::from_pairs([("service", "backend")]),
+                points: (0..=until / STEP).map(|k| (k * STEP, 0.05)).collect(),
+            }]),
+        };
+        let watching = Watching {
+            service: "backend".into(),
+            onset: Timestamp(ONSET),
+            acted_at: Timestamp(ACTED),
+            done_at: Timestamp(DONE),
+            forecast: None,
+        };
+        for (case, now, is_down, want) in [
+            ("all can be asked", 370_000, "", Some(Verdict::Fixed)),
+            ("errors cannot be asked", 370_000, "error_rate", None),
+            ("the load cannot be asked", 370_000, "request_rate", None),
+            ("nor at the deadline", 425_000, "error_rate", Some(Verdict::Unproven)),
+        ] {
+            let item = |name: &str| if name == is_down { down(name, now) } else { steady(name, now) };
+            let items = ["error_rate", "latency_p99", "request_rate"].map(item).to_vec();
+            let evidence = Evidence { gathered_at: Timestamp(now), items };
+            let judged = judge(&watching, &evidence, &settings(), Timestamp(now));
+            assert_eq!(judged.verdict, want, "{case}: {}", judged.reason);
+            assert_eq!(judged.reason.contains("cannot reach"), !is_down.is_empty(), "{case}: {}", judged.reason);
+        }
+    }
+
+    #[test]
+    fn a_gap_longer_than_the_window_breaks_a_run() {
+        let times = |seconds: &[i64]| seconds.iter().map(|at| Timestamp(at * 1000)).collect::<Vec<_>>();
+        for (case, seconds, since) in [
+            ("no gap", &[0, 5, 10][..], 0),
+            ("a gap of one window", &[0, 5, 25], 0),
+            ("a longer gap", &[0, 5, 26, 31], 26),
+        ] {
+            let since = Some(Timestamp(since * 1000));
+            assert_eq!(run_since(&times(seconds), settings().window, |_| true), since, "{case}");
+        }
     }
 }
