@@ -95,6 +95,7 @@ async fn run(config: Config, args: &ServeArgs) -> anyhow::Result<()> {
     }
     let (conductor, timeline) = restore(&opened);
     info!(records = opened.records.len(), open = conductor.incidents().count(), "ledger read");
+    let firing = conductor.incidents().flat_map(|incident| incident.symptoms.clone()).collect();
     drop(opened);
 
     // The write path.
@@ -161,6 +162,7 @@ async fn run(config: Config, args: &ServeArgs) -> anyhow::Result<()> {
         views: views.clone(),
         baselines: Arc::default(),
         watches: config.control.verify.watches.clone(),
+        firing,
         window: config.detect_window,
         interval: config.detect_interval,
         rule_interval: config.rule_interval,

@@ -35,10 +35,7 @@ pub(crate) struct Sources {
 impl Sources {
     /// Answers all questions side by side; what cannot be had says why.
     pub(crate) async fn answer_all(&self, questions: Vec<Question>) -> Evidence {
-        let answers = questions.iter().map(|question| async {
-            let answer = timeout(DEADLINE, self.answer(question)).await;
-            answer.unwrap_or_else(|_| Err(format!("no answer within {} s", DEADLINE.as_secs())))
-        });
+        let answers = questions.iter().map(|question| async { in_time(self.answer(question)).await.flatten() });
         let answers = join_all(answers).await;
         let items = questions.into_iter().zip(answers).map(|(question, answer)| {
             self.instruments.answered(answer.is_ok());
@@ -78,7 +75,9 @@ impl Sources {
     /// A PromQL range query.
     pub(crate) async fn range(&self, query: &str, steps: Steps) -> Result<Vec<Series>, String> {
         let value = match &self.metrics {
-            Some(remote) => remote.query_range(query, steps.start, steps.end, steps.step).await.map_err(text)?.value,
+            Some(remote) => {
+                in_time(remote.query_range(query, steps.start, steps.end, steps.step)).await?.map_err(text)?.value
+            }
             None => {
                 let expr = promql::parse(query).map_err(text)?;
                 let settings = promql::Settings::default();
@@ -97,7 +96,7 @@ impl Sources {
     /// A PromQL instant query whose answer is a vector.
     pub(crate) async fn vector(&self, query: &str, at: Timestamp) -> Result<Vec<(signal::Labels, f64)>, String> {
         let value = match &self.metrics {
-            Some(remote) => remote.query(query, at).await.map_err(text)?.value,
+            Some(remote) => in_time(remote.query(query, at)).await?.map_err(text)?.value,
             None => {
                 let expr = promql::parse(query).map_err(text)?;
                 let settings = promql::Settings::default();
@@ -174,6 +173,11 @@ async fn remote_traces(
         }
     }
     Ok(traces)
+}
+
+/// A server that hangs must not hold up the rest.
+async fn in_time<T>(asked: impl Future<Output = T>) -> Result<T, String> {
+    timeout(DEADLINE, asked).await.map_err(|_| format!("no answer within {} s", DEADLINE.as_secs()))
 }
 
 fn text(error: impl std::fmt::Display) -> String {

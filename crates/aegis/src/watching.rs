@@ -10,8 +10,10 @@ use detect::{
     AlertState, Baseline, Detector, DetectorSettings, MetricPoint, Reading, Role, RuleSet, State, Transition, Watch,
     analyse,
 };
+use futures_util::future::join_all;
 use query::promql::Steps;
 use signal::{Labels, Severity, Timestamp, format_duration};
+use store::Series;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use web::{AlertView, RuleGroupView, RuleKind, RuleView, Views};
@@ -19,6 +21,10 @@ use web::{AlertView, RuleGroupView, RuleKind, RuleView, Views};
 use crate::clock::{self, Stopwatch};
 use crate::instruments::Instruments;
 use crate::sources::Sources;
+
+mod sight;
+
+use sight::{News, Sight};
 
 /// How much history a detector learns from after a start, and what the scheduled analysis looks at.
 const HISTORY: Duration = Duration::from_secs(3600);
@@ -34,6 +40,8 @@ pub(crate) struct Watching {
     /// What is normal, shared with the API.
     pub(crate) baselines: Arc<RwLock<Vec<Baseline>>>,
     pub(crate) watches: Vec<Watch>,
+    /// What was firing before this start: whoever was told of it waits to hear that it resolved.
+    pub(crate) firing: Vec<Transition>,
     pub(crate) window: Duration,
     pub(crate) interval: Duration,
     pub(crate) rule_interval: Duration,
@@ -45,7 +53,8 @@ impl Watching {
     pub(crate) async fn detect(self: Arc<Self>, shutdown: CancellationToken) {
         let settings = DetectorSettings { window: self.window, ..DetectorSettings::default() };
         let mut detector = Detector::new(settings, self.watches.clone());
-        self.warm(&mut detector).await;
+        let mut sight = Sight::new(self.window);
+        let mut is_warm = false;
         let mut beat = tokio::time::interval(self.interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -54,8 +63,19 @@ impl Watching {
                 _ = beat.tick() => {}
             }
             let watch = Stopwatch::start();
+            if !is_warm {
+                // Whoever knows nothing of the past would take trouble that is there already for normal.
+                is_warm = self.warm(&mut detector, &mut sight).await;
+                tell(sight.news(), "watches");
+                if !is_warm {
+                    continue;
+                }
+                detector.resume(&self.firing);
+            }
             let now = clock::now();
-            let readings = self.readings(now).await;
+            let readings = self.readings(now, &mut sight).await;
+            tell(sight.news(), "watches");
+            detector.look_away(now, sight.blind());
             let observation = detector.observe(now, &readings);
             self.instruments.observed(&observation, watch.elapsed());
             *self.baselines.write().unwrap_or_else(PoisonError::into_inner) = detector.baselines();
@@ -66,47 +86,59 @@ impl Watching {
         }
     }
 
-    /// Teaches a fresh detector what was normal before the start.
-    async fn warm(&self, detector: &mut Detector) {
+    /// Teaches a fresh detector what was normal before the start; false when nothing could be asked.
+    async fn warm(&self, detector: &mut Detector, sight: &mut Sight) -> bool {
         let end = clock::now();
         let steps = Steps { start: end.minus(HISTORY), end, step: self.interval };
         let mut rounds: BTreeMap<Timestamp, Vec<Reading>> = BTreeMap::new();
-        for watch in &self.watches {
-            match self.sources.range(&self.query(watch), steps).await {
-                Ok(series) => {
-                    for one in series {
-                        for sample in one.samples {
-                            let service = one.labels.get_or_empty("service").to_owned();
-                            let reading =
-                                Reading { metric_type: watch.metric_type.clone(), service, value: sample.value };
-                            rounds.entry(sample.at).or_default().push(reading);
-                        }
-                    }
+        let mut is_answered = self.watches.is_empty();
+        for (watch, answer) in self.ranges(steps).await {
+            is_answered |= answer.is_ok();
+            for one in sight.look(&watch.metric_type, answer, end).unwrap_or_default() {
+                let service = one.labels.get_or_empty("service").to_owned();
+                for sample in one.samples {
+                    let metric_type = watch.metric_type.clone();
+                    let reading = Reading { metric_type, service: service.clone(), value: sample.value };
+                    rounds.entry(sample.at).or_default().push(reading);
                 }
-                Err(error) => warn!(metric = %watch.metric_type, %error, "cannot learn from history"),
             }
+        }
+        if !is_answered {
+            return false;
         }
         let learned = rounds.len();
         for (at, readings) in rounds {
             detector.warm(at, &readings);
         }
         info!(rounds = learned, "learned what is normal from history");
+        true
     }
 
-    async fn readings(&self, now: Timestamp) -> Vec<Reading> {
+    async fn readings(&self, now: Timestamp, sight: &mut Sight) -> Vec<Reading> {
+        let asked = self.watches.iter().map(|watch| async move {
+            let query = self.query(watch);
+            (watch, self.sources.vector(&query, now).await)
+        });
         let mut readings = Vec::new();
-        for watch in &self.watches {
-            match self.sources.vector(&self.query(watch), now).await {
-                Ok(vector) => readings.extend(vector.into_iter().map(|(labels, value)| Reading {
-                    metric_type: watch.metric_type.clone(),
-                    service: labels.get_or_empty("service").to_owned(),
-                    value,
-                })),
-                Err(error) => warn!(metric = %watch.metric_type, %error, "a watch gave no reading"),
-            }
+        for (watch, answer) in join_all(asked).await {
+            let vector = sight.look(&watch.metric_type, answer, now).unwrap_or_default();
+            readings.extend(vector.into_iter().map(|(labels, value)| Reading {
+                metric_type: watch.metric_type.clone(),
+                service: labels.get_or_empty("service").to_owned(),
+                value,
+            }));
         }
         readings.retain(|reading| !reading.service.is_empty());
         readings
+    }
+
+    /// Every watch over a stretch of time, asked side by side.
+    async fn ranges(&self, steps: Steps) -> Vec<(&Watch, Result<Vec<Series>, String>)> {
+        let asked = self.watches.iter().map(|watch| async move {
+            let query = self.query(watch);
+            (watch, self.sources.range(&query, steps).await)
+        });
+        join_all(asked).await
     }
 
     fn query(&self, watch: &Watch) -> String {
@@ -115,6 +147,8 @@ impl Watching {
 
     /// Evaluates the alert rules until `shutdown`.
     pub(crate) async fn alert(self: Arc<Self>, mut rules: RuleSet, shutdown: CancellationToken) {
+        rules.resume(&self.firing);
+        let mut sight = Sight::new(self.window);
         let mut beat = tokio::time::interval(self.rule_interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -128,15 +162,14 @@ impl Watching {
             for rule in rules.rules().to_vec() {
                 let watch = Stopwatch::start();
                 let answer = self.sources.vector(&rule.expr, now).await;
-                let error = match answer {
-                    Ok(vector) => {
-                        self.send(rules.observe(&rule.name, &vector, now));
-                        String::new()
-                    }
-                    Err(error) => error,
-                };
+                let error = answer.as_ref().err().cloned().unwrap_or_default();
+                // A rule that could not be asked keeps its alerts as they are.
+                if let Some(vector) = sight.look(&rule.name, answer, now) {
+                    self.send(rules.observe(&rule.name, &vector, now));
+                }
                 outcomes.push((rule, error, watch.elapsed()));
             }
+            tell(sight.news(), "alert rules");
             self.show(&rules, outcomes, now, whole.elapsed());
         }
     }
@@ -186,7 +219,11 @@ impl Watching {
             }
             let watch = Stopwatch::start();
             let now = clock::now();
-            let points = self.last_hour(now).await;
+            // Without some of it the rest would look calm.
+            let Some(points) = self.last_hour(now).await else {
+                info!("the last hour cannot be read; not analysed");
+                continue;
+            };
             let baselines = self.baselines.read().unwrap_or_else(PoisonError::into_inner).clone();
             let mut transitions = Vec::new();
             for (service, points) in points {
@@ -211,13 +248,12 @@ impl Watching {
         }
     }
 
-    /// The last hour of every watch, by service.
-    async fn last_hour(&self, now: Timestamp) -> BTreeMap<String, Vec<MetricPoint>> {
+    /// The last hour of every watch, by service; `None` when some of it cannot be read.
+    async fn last_hour(&self, now: Timestamp) -> Option<BTreeMap<String, Vec<MetricPoint>>> {
         let steps = Steps { start: now.minus(HISTORY), end: now, step: ANALYSIS_STEP };
         let mut points: BTreeMap<String, Vec<MetricPoint>> = BTreeMap::new();
-        for watch in &self.watches {
-            let Ok(series) = self.sources.range(&self.query(watch), steps).await else { continue };
-            for one in series {
+        for (watch, series) in self.ranges(steps).await {
+            for one in series.ok()? {
                 let Some(service) = one.labels.get("service") else { continue };
                 let labels = BTreeMap::from([("service".to_owned(), service.to_owned())]);
                 let readings = one.samples.iter().map(|sample| MetricPoint {
@@ -229,7 +265,7 @@ impl Watching {
                 points.entry(service.to_owned()).or_default().extend(readings);
             }
         }
-        points
+        Some(points)
     }
 
     fn transition(&self, service: &str, analysis: &detect::Analysis, lasts: bool, now: Timestamp) -> Transition {
@@ -261,6 +297,21 @@ impl Watching {
         for transition in transitions {
             // The loop is gone only when Aegis is going down.
             let _ = self.inputs.send(Input::Alert(transition));
+        }
+    }
+}
+
+/// Says once what cannot be read any more, and once that it can again.
+fn tell(news: Vec<News>, what: &'static str) {
+    for one in news {
+        match one {
+            News::Lost { names, error } => {
+                warn!(%what, metric = %names.join(", "), %error, "cannot be read; what is known about them stays as it is");
+            }
+            News::Back { names, after } => {
+                let elapsed_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+                info!(%what, metric = %names.join(", "), elapsed_ms, "can be read again");
+            }
         }
     }
 }

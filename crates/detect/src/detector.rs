@@ -149,6 +149,18 @@ impl Detector {
         }
     }
 
+    /// Notes that nobody could look at these metrics at `now`: their source is down. That is no absence of readings, so
+    /// nothing resolves by it, and readings before and after the gap do not add up.
+    pub fn look_away<'a>(&mut self, now: Timestamp, metric_types: impl IntoIterator<Item = &'a str>) {
+        for metric_type in metric_types {
+            for by_metric in self.services.values_mut() {
+                if let Some(series) = by_metric.get_mut(metric_type) {
+                    series.look_away(now);
+                }
+            }
+        }
+    }
+
     /// Judges and learns one round of readings taken at `now`.
     pub fn observe(&mut self, now: Timestamp, readings: &[Reading]) -> Observation {
         let mut seen = Observation::default();

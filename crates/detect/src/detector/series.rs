@@ -189,6 +189,17 @@ impl Series {
         self.last_seen = self.last_seen.max(Some(at));
     }
 
+    /// The time until `now` went by unseen.
+    pub(super) fn look_away(&mut self, now: Timestamp) {
+        self.last_seen = self.last_seen.max(Some(now));
+        self.odd_run = 0;
+        self.odd_since = None;
+        self.worth = 0.0;
+        if let Phase::Fired { calm_run, .. } = &mut self.phase {
+            *calm_run = 0;
+        }
+    }
+
     /// Ends a firing alert whose series is no longer reported.
     pub(super) fn give_up(&mut self, now: Timestamp, after: Duration, facts: &Facts) -> Option<ChangeOfState> {
         let Phase::Fired { onset, severity, .. } = self.phase else { return None };

@@ -251,6 +251,32 @@ fn a_silent_series_is_given_up_once() {
 }
 
 #[test]
+fn nothing_resolves_while_nobody_can_look() {
+    let mut detector = Detector::new(DetectorSettings::default(), default_watches());
+    let mut scraped = Scraped::new(3);
+    let mut transitions = Vec::new();
+    for step in 0..30 {
+        let errors = if step < 24 { 0.005 } else { 0.3 };
+        let readings = scraped.readings(World { errors, ..steady(50.0) });
+        transitions.extend(detector.observe(Timestamp(step * 5_000), &readings).transitions);
+    }
+    assert!(transitions.iter().any(|transition| transition.metric == "error_rate"), "{transitions:?}");
+    let metrics = default_watches();
+    for step in 30..300 {
+        let now = Timestamp(step * 5_000);
+        detector.look_away(now, metrics.iter().map(|watch| watch.metric_type.as_str()));
+        assert_eq!(detector.observe(now, &[]).transitions, [], "{step}");
+    }
+    let mut resolved = Vec::new();
+    for step in 300..320 {
+        let readings = scraped.readings(World { errors: 0.005, ..steady(50.0) });
+        resolved.extend(detector.observe(Timestamp(step * 5_000), &readings).transitions);
+    }
+    let errors: Vec<_> = resolved.iter().filter(|transition| transition.metric == "error_rate").collect();
+    assert!(matches!(errors.as_slice(), [one] if one.state == State::Resolved), "{resolved:?}");
+}
+
+#[test]
 fn a_changed_load_becomes_normal_after_a_while() {
     let (_, transitions) = run(5, |step| steady(if step < 60 { 50.0 } else { 150.0 }), 60 + 500);
     let load: Vec<_> = transitions.iter().filter(|(_, transition)| transition.metric == "request_rate").collect();
