@@ -106,7 +106,11 @@ impl Scraper {
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep(wait) => {}
             }
-            self.scrape_once(&mut state, next).await;
+            // A page that never comes must not hold up the end of its target.
+            let scraped = stop.run_until_cancelled(self.scrape_once(&mut state, next)).await;
+            if scraped.is_none() {
+                break;
+            }
             next = next_beat(state.target(), clock::now(), interval);
         }
         self.write(state.gone(clock::now())).await;

@@ -28,8 +28,8 @@ fn kills_lose_nothing_that_was_acknowledged() {
     let known = Arc::new(Acknowledged::default());
     // The data is from 2024, and nothing but the kills may take it away.
     let config = "store: {retention: 20y}\n";
-    for round in 1..=3 {
-        let server = Server::configured(dir.path(), config);
+    for round in 1..=4 {
+        let mut server = Server::configured(dir.path(), config);
         check(&server, &known, round);
         let is_over = Arc::new(AtomicBool::new(false));
         let writers: Vec<_> = [write_samples, write_lines, write_traces]
@@ -43,13 +43,17 @@ fn kills_lose_nothing_that_was_acknowledged() {
             let all = [&known.samples, &known.lines, &known.traces];
             all.into_iter().all(|count| count.load(Ordering::Acquire) >= round * ENOUGH)
         });
-        server.kill();
+        if round < 4 {
+            server.kill();
+        } else {
+            assert_eq!(server.terminate().code(), Some(0), "a shutdown is orderly while senders write on");
+        }
         is_over.store(true, Ordering::Release);
         for writer in writers {
             writer.join().unwrap();
         }
     }
-    check(&Server::configured(dir.path(), config), &known, 4);
+    check(&Server::configured(dir.path(), config), &known, 5);
 }
 
 /// Writes the next one; false when the server is gone.

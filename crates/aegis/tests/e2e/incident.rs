@@ -249,11 +249,33 @@ fn by_default_an_overflow_is_explained_and_left_to_a_person() {
 }
 
 #[test]
-fn a_permitted_action_helps_once_through_a_kill() {
+fn what_another_server_keeps_is_as_good_as_the_own_store() {
+    let world = World::new();
+    let keeper = world.serve("");
+    let url = format!("http://{}", keeper.address);
+    let config = format!(
+        "global: {{scrape_interval: 1s}}\ndetect: {{interval: 1s, window: 4s}}\npolicy: {{namespace: production}}\n\
+         drivers: {{local: {{run_dir: ../run}}}}\n\
+         sources: {{metrics: {{url: \"{url}\"}}, logs: {{url: \"{url}\"}}, traces: {{url: \"{url}\"}}}}\n"
+    );
+    let reader = Server::configured(&world.dir.path().join("reader"), &config);
+    world.overflow(&keeper);
+    let escalated = incident(&reader, "a person is called", |one| one["state"] == "escalated");
+    assert_eq!(escalated["cause"]["kind"], "pool_exhaustion", "{escalated:#}");
+    let report = reader.get("/api/v1/incidents/1/report").text();
+    assert!(report.contains("scale 1 -> 3"), "{report}");
+    assert_eq!(reader.instant("http_requests_total", None), [Value::Null; 0], "it keeps none of it itself");
+}
+
+#[test]
+fn a_permitted_action_helps_once_through_two_kills() {
     let world = World::new();
     std::fs::write(world.data().join("act.cedar"), ACT).unwrap();
     let server = world.serve("act.cedar");
     world.overflow(&server);
+    incident(&server, "the action is under way", |one| !one["acted_at"].is_null());
+    server.kill();
+    let server = world.serve("act.cedar");
     incident(&server, "the action is done", |one| one["state"] == "verifying");
     server.kill();
     let server = world.serve("act.cedar");
@@ -289,7 +311,16 @@ fn ledger_is_checked(data: &Path, server: &mut Server) {
     let shown = run(&["audit", "show", "--data-dir", folder, "1"]);
     assert!(shown.status.success() && printed(&shown).contains("connection pool"), "{}", printed(&shown));
 
+    // What a loss of power may leave: the beginning of a record. Nobody was told of it, so nobody misses it.
     let file = data.join("audit/ledger.jsonl");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{text}{{\"seq\":")).unwrap();
+    assert!(printed(&verify()).contains("7 bytes at the end are an unfinished record"), "{}", printed(&verify()));
+    let restarted = Server::start(data);
+    assert!(restarted.log().contains("cut off an unfinished record"), "{}", restarted.log());
+    restarted.kill();
+    assert!(verify().status.success(), "{}", printed(&verify()));
+
     let text = std::fs::read_to_string(&file).unwrap();
     let place = text.find("backend").unwrap();
     let line = text[..place].matches('\n').count() + 1;

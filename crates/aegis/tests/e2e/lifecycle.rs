@@ -1,6 +1,8 @@
 //! Starting, standing beside others, refusing to start, stopping.
 
+use crate::http;
 use crate::server::{Server, printed, run};
+use crate::wire::{Span, export};
 
 #[test]
 fn two_servers_stand_side_by_side() {
@@ -87,4 +89,26 @@ fn a_start_that_cannot_work_says_why() {
     assert!(!std::path::Path::new(&data).join("listen").exists(), "no address is left behind");
     drop(server);
     drop(Server::start(std::path::Path::new(&data)));
+}
+
+#[test]
+fn exporters_find_ports_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let any = "127.0.0.1:0";
+    let server = Server::with(dir.path(), &["--otlp-grpc", any, "--otlp-http", any]);
+    let log = server.log();
+    for (flag, number) in [("--otlp-grpc", 1), ("--otlp-http", 2)] {
+        let line = log.lines().find(|line| line.contains(flag)).unwrap_or_else(|| panic!("{flag} in {log}"));
+        let address = line.split_once("listen=").unwrap().1.split_whitespace().next().unwrap();
+        let id = format!("{number:032x}");
+        let span =
+            Span { id: "00000000000000aa", parent: "", name: "work", start_ns: 1, duration_ms: 5, is_error: false };
+        let body = export("shop", &id, &[span]).to_string();
+        let headers = [("Content-Type", "application/json")];
+        let reply = http::request(address, "POST", "/v1/traces", &headers, body.as_bytes());
+        assert_eq!((reply.status, reply.text().as_str()), (200, "{}"), "{flag}");
+        assert_eq!(server.get(&format!("/api/traces/{id}")).status, 200, "{flag}");
+        let elsewhere = http::request(address, "GET", "/api/v1/query?query=up", &[], b"");
+        assert_eq!(elsewhere.status, 404, "{flag}: nothing but OTLP is served there");
+    }
 }

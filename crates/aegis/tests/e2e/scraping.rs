@@ -1,5 +1,7 @@
 //! Aegis scrapes what the target file names, and notices what goes away.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::json;
 
 use crate::server::{Server, wait_until};
@@ -43,6 +45,13 @@ fn targets_come_go_and_die() {
     eventually("a new value shows", "sold_total", Some(42.0));
     eventually("a series that is gone from the page ends", "stock", None);
 
+    first.show("sold_total{service=\"till\"} 43\nsold_total{\n");
+    eventually("a page that cannot be read counts as down", &format!("up{of_first}"), Some(0.0));
+    eventually("and none of it is kept", "sold_total", None);
+    assert!(server.get("/api/v1/targets").text().contains("\"health\":\"down\""));
+    first.show("sold_total{service=\"till\"} 44\n");
+    eventually("until it can be read again", "sold_total", Some(44.0));
+
     let second = Target::fixed("visitors 3\n");
     name(&[&first, &second]);
     eventually("a target added to the file is scraped", "visitors", Some(3.0));
@@ -61,4 +70,22 @@ fn targets_come_go_and_die() {
     name(&[]);
     eventually("a target taken from the file ends", "visitors", None);
     eventually("with its own series", "sum(up)", None);
+}
+
+#[test]
+fn a_silent_world_does_not_hold_up_the_shutdown() {
+    let dir = tempfile::tempdir().unwrap();
+    let (scraped, asked) = (Target::silent(), Target::silent());
+    let config = format!(
+        "global: {{scrape_interval: 10m, scrape_timeout: 10m}}\ndetect: {{interval: 1s, window: 20m}}\n\
+         scrape_configs:\n  - job_name: silent\n    static_configs: [{{targets: [{scraped}]}}]\n\
+         sources: {{metrics: {{url: \"http://{asked}\", timeout: 2s}}}}\n",
+        scraped = scraped.address,
+        asked = asked.address
+    );
+    let mut server = Server::configured(dir.path(), &config);
+    wait_until("both are being waited for", &|| server.log(), || {
+        [&scraped, &asked].iter().all(|target| target.connections.load(Ordering::Acquire) > 0)
+    });
+    assert_eq!(server.terminate().code(), Some(0));
 }

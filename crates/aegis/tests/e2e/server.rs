@@ -167,8 +167,13 @@ impl Drop for Server {
 }
 
 fn spawn(data_dir: &Path, more: &[&str]) -> (Child, Receiver<String>) {
-    let mut child = aegis()
-        .args(["serve", "--listen", "127.0.0.1:0", "--otlp-grpc", "off", "--otlp-http", "off", "--data-dir"])
+    let mut command = aegis();
+    command.args(["serve", "--listen", "127.0.0.1:0"]);
+    for flag in ["--otlp-grpc", "--otlp-http"].iter().filter(|flag| !more.contains(flag)) {
+        command.args([flag, "off"]);
+    }
+    let mut child = command
+        .arg("--data-dir")
         .arg(data_dir)
         .args(more)
         .stdin(Stdio::null())

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
@@ -11,6 +11,8 @@ type Page = Box<dyn FnMut() -> String + Send>;
 /// Answers every request with its page until dropped.
 pub struct Target {
     pub address: String,
+    /// How many connections it took so far.
+    pub connections: Arc<AtomicUsize>,
     page: Arc<Mutex<Page>>,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -19,24 +21,36 @@ pub struct Target {
 impl Target {
     /// Shows what `page` gives, asked anew for every `GET /metrics`; any other path is answered with 200.
     pub fn new(page: impl FnMut() -> String + Send + 'static) -> Self {
+        let page: Arc<Mutex<Page>> = Arc::new(Mutex::new(Box::new(page)));
+        let shown = Arc::clone(&page);
+        Self::accepting(page, move |stream| {
+            let shown = Arc::clone(&shown);
+            thread::spawn(move || answer(stream, &shown));
+        })
+    }
+
+    /// Takes every connection and never says a word.
+    pub fn silent() -> Self {
+        let mut held = Vec::new();
+        Self::accepting(Arc::new(Mutex::new(Box::new(String::new))), move |stream| held.push(stream))
+    }
+
+    fn accepting(page: Arc<Mutex<Page>>, mut take: impl FnMut(TcpStream) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let page: Arc<Mutex<Page>> = Arc::new(Mutex::new(Box::new(page)));
         let is_over = Arc::new(AtomicBool::new(false));
-        let thread = thread::spawn({
-            let (page, is_over) = (Arc::clone(&page), Arc::clone(&is_over));
-            move || {
-                for stream in listener.incoming() {
-                    if is_over.load(Ordering::Acquire) {
-                        return;
-                    }
-                    let Ok(stream) = stream else { continue };
-                    let page = Arc::clone(&page);
-                    thread::spawn(move || answer(stream, &page));
+        let (over, taken) = (Arc::clone(&is_over), Arc::new(AtomicUsize::new(0)));
+        let connections = Arc::clone(&taken);
+        let thread = thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if over.load(Ordering::Acquire) {
+                    return;
                 }
+                taken.fetch_add(1, Ordering::AcqRel);
+                take(stream);
             }
         });
-        Self { address, page, is_over, thread: Some(thread) }
+        Self { address, connections, page, is_over, thread: Some(thread) }
     }
 
     /// A page that never changes.
