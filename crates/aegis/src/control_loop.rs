@@ -109,22 +109,26 @@ impl ControlLoop {
                 Err(problem) => {
                     self.instruments.ledger_failed();
                     error!(error = %chain(&problem), "cannot write the ledger; nothing is done until it can be written");
-                    thread::sleep(LEDGER_RETRY);
-                    self.reopen();
+                    // The conductor has heard the input already: only the state before it may hear it again.
+                    while !self.reopen() {}
                 }
             }
         }
     }
 
-    /// Goes back to what the ledger on disk says.
-    fn reopen(&mut self) {
-        self.conductor = match self.ledger.reload(&self.audit_dir, &OsDisk) {
-            Ok(opened) => restore(&opened).0,
+    /// Goes back to what the ledger on disk says; false when it cannot be read.
+    fn reopen(&mut self) -> bool {
+        thread::sleep(LEDGER_RETRY);
+        match self.ledger.reload(&self.audit_dir, &OsDisk) {
+            Ok(opened) => {
+                self.conductor = restore(&opened).0;
+                true
+            }
             Err(problem) => {
                 error!(error = %chain(&problem), "cannot read the ledger back");
-                return;
+                false
             }
-        };
+        }
     }
 
     /// Shows a durable record: timeline, metrics, log, own traces.
@@ -222,7 +226,11 @@ impl ControlLoop {
             };
             match permit.redeem(clock::now()) {
                 Ok(leave) => driver.perform(&leave, DRIVER_DEADLINE),
-                Err(late) => Outcome::Refused { reason: format!("{}: {late}", proposal.id) },
+                // The driver was never asked, so it is safe to begin anew with fresh evidence.
+                Err(late) => {
+                    warn!(action = %proposal.action, error = %late, "a permit was not used in time");
+                    Outcome::NeverStarted
+                }
             }
         });
     }

@@ -299,7 +299,10 @@ impl Timeline {
         if diagnosis.is_resolved {
             details.extend(leading.into_iter().flat_map(|cause| &cause.evidence).map(|finding| finding.claim.clone()));
             details.extend(
-                diagnosis.ruled_out.iter().map(|out| format!("ruled out {}: {}", out.kind.as_str(), out.reason)),
+                diagnosis
+                    .ruled_out
+                    .iter()
+                    .map(|out| format!("ruled out {}: {}", out.kind.as_str().replace('_', " "), out.reason)),
             );
         }
         if let Some(incident) = self.incident_mut(id) {

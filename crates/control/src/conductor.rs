@@ -308,8 +308,9 @@ impl Conductor {
             // What was to be taken back is still in place, and was judged already.
             Outcome::NeverStarted => {
                 let proposal = remediation.proposal.clone();
+                let verdict = remediation.verdict.unwrap_or(Verdict::Unproven);
                 self.limits.withdraw(id, now);
-                self.undo(open, &proposal, now)
+                self.undo(open, &proposal, verdict, now)
             }
             // It may still be under way. Look, as long as there is hope, before anybody does anything about it.
             Outcome::Unknown { .. } if remediation.unknowns < MOST_UNKNOWNS => {
@@ -413,8 +414,8 @@ impl Conductor {
         let costs_to_keep = matches!(proposal.action, Action::Scale { from, to } if to > from);
         match verdict {
             Verdict::Fixed => close(open, Ending::Fixed, assessment.mitigated_at),
-            Verdict::MadeWorse => self.undo(open, proposal, now),
-            Verdict::NotFixed if costs_to_keep => self.undo(open, proposal, now),
+            Verdict::MadeWorse => self.undo(open, proposal, verdict, now),
+            Verdict::NotFixed if costs_to_keep => self.undo(open, proposal, verdict, now),
             // Without proof either way, changing things a second time would be acting blindly.
             Verdict::NotFixed | Verdict::Unproven => {
                 escalate(open, format!("`{}` is {verdict}: {}", proposal.action, assessment.reason))
@@ -422,7 +423,7 @@ impl Conductor {
         }
     }
 
-    fn undo(&mut self, open: &mut Incident, proposal: &Proposal, now: Timestamp) -> Vec<Effect> {
+    fn undo(&mut self, open: &mut Incident, proposal: &Proposal, verdict: Verdict, now: Timestamp) -> Vec<Effect> {
         let decision = match &self.policy {
             Some(policy) => policy.decide_undo(proposal, &mut self.limits, now),
             None => no_policy(),
@@ -435,6 +436,14 @@ impl Conductor {
                     remediation.ask_at = None;
                     remediation.unknowns = 0;
                 }
+                // A person hears of it now, not when the undo has been watched for minutes.
+                let how = match verdict {
+                    Verdict::MadeWorse => "made it worse",
+                    Verdict::NotFixed => "did not help",
+                    Verdict::Unproven | Verdict::Fixed => "is not wanted",
+                };
+                let reason = format!("`{}` {how} and is being undone", proposal.action);
+                effects.push(note_on(open, Fact::Escalated { reason }));
                 effects.push(Effect::Act { incident: open.id, permit });
             }
             Decision::NeedsApproval { reason, .. } | Decision::Denied { reason, .. } => {

@@ -111,7 +111,7 @@ pub fn judge(watching: &Watching, evidence: &Evidence, settings: &VerifySettings
         .watches
         .iter()
         .filter(|watch| watch.role == Role::Symptom)
-        .filter_map(|watch| Symptom::read(watch, watching, evidence))
+        .filter_map(|watch| Symptom::read(watch, watching, evidence, settings.window))
         .collect();
     let load = settings.watches.iter().find(|watch| watch.role == Role::Load);
     let load = load.map(|watch| readings(&watch.metric_type, watching, evidence)).unwrap_or_default();
@@ -159,17 +159,22 @@ struct Symptom<'a> {
     watch: &'a Watch,
     normal: f64,
     bad: f64,
+    /// How much larger than `bad` the trouble may have been already: acting within seconds of the onset, the rates still
+    /// contain mostly the time before it.
+    stretch: f64,
     points: Vec<(Timestamp, f64)>,
 }
 
 impl<'a> Symptom<'a> {
-    fn read(watch: &'a Watch, watching: &Watching, evidence: &Evidence) -> Option<Self> {
+    fn read(watch: &'a Watch, watching: &Watching, evidence: &Evidence, window: Duration) -> Option<Self> {
         let points = readings(&watch.metric_type, watching, evidence);
         let normal_until = watching.onset.minus(ONSET_MARGIN);
         let normal = quantile(points.iter().filter(|(at, _)| *at <= normal_until), 0.5)?;
         let troubled = points.iter().filter(|(at, _)| *at > watching.onset && *at <= watching.done_at);
         let bad = quantile(troubled, 0.9).unwrap_or(normal).max(normal);
-        Some(Self { watch, normal, bad, points })
+        let covered = watching.done_at.since(watching.onset).as_secs_f64();
+        let stretch = (window.as_secs_f64() / covered.max(1.0)).clamp(1.0, 4.0);
+        Some(Self { watch, normal, bad, stretch, points })
     }
 
     fn at(&self, at: Timestamp) -> Option<f64> {
@@ -182,8 +187,9 @@ impl<'a> Symptom<'a> {
     }
 
     fn is_worse(&self, at: Timestamp) -> bool {
-        let room = self.watch.min_effect.max(0.5 * (self.bad - self.normal));
-        self.at(at).is_some_and(|value| value > self.bad + room)
+        let trouble = self.stretch * (self.bad - self.normal);
+        let room = self.watch.min_effect.max(0.5 * trouble);
+        self.at(at).is_some_and(|value| value > self.normal + trouble + room)
     }
 }
 

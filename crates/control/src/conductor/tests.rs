@@ -108,7 +108,7 @@ fn an_action_that_never_started_can_be_decided_again_at_once() {
 fn an_undo_that_never_started_is_asked_for_again_and_one_that_fails_frees_its_target() {
     let (mut conductor, id) = acting();
     let original = conductor.incidents().next().and_then(|open| open.remediation.clone()).unwrap().proposal;
-    let undone = conductor.with(IncidentId(1), |this, open| this.undo(open, &original, at(60)));
+    let undone = conductor.with(IncidentId(1), |this, open| this.undo(open, &original, Verdict::MadeWorse, at(60)));
     assert!(undone.iter().any(|effect| matches!(effect, Effect::Act { .. })));
     let again = executed(&mut conductor, &undo_id(&id), Outcome::NeverStarted, at(65));
     assert!(again.iter().any(|effect| matches!(effect, Effect::Act { .. })), "{again:?}");
