@@ -305,7 +305,7 @@ pub(super) fn revision_served_well(facts: &Facts<'_>, revision: u64) -> Seen {
 /// Whether replicas die. The onset is known to about a window; what died earlier died of something else.
 pub(super) fn replicas_die(facts: &Facts<'_>) -> Seen {
     let since = facts.onset.minus(facts.window);
-    let window = signal::format_duration(facts.window);
+    let window = format!("{} s", facts.window.as_secs());
     let starts = facts.series(name::STARTS).unwrap_or_default();
     let restarted: usize = starts
         .iter()

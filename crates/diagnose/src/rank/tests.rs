@@ -439,7 +439,7 @@ fn a_surge_reads_well() {
     not traffic_surge: the request rate is 2.6 times as high, but works through the full connection pool
     not bad_deploy: no new revision in the ten minutes before the onset
     not slow_dependency: a query holds its connection for 78 ms, 78 ms before
-    not crash_loop: 0 replicas crashed since 30s before the onset
+    not crash_loop: 0 replicas crashed since 30 s before the onset
     not resource_exhaustion: the busiest instance uses 0.11 processor cores, 0.08 before
     "#);
 }
@@ -459,7 +459,7 @@ fn a_bad_deploy_reads_well() {
     not traffic_surge: request rate 50/s -> 50/s (1.0 times)
     not pool_exhaustion: 3 of 6 pool connections in use at the peak (55 %, 55 % before)
     not slow_dependency: a query holds its connection for 78 ms, 78 ms before
-    not crash_loop: 0 replicas crashed since 30s before the onset
+    not crash_loop: 0 replicas crashed since 30 s before the onset
     not resource_exhaustion: the busiest instance uses 0.08 processor cores, 0.08 before
     "#);
 }
