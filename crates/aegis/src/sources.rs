@@ -19,6 +19,7 @@ use crate::instruments::Instruments;
 
 /// How long one question may take; the rest of the evidence does not wait longer.
 const DEADLINE: Duration = Duration::from_secs(8);
+const METRICS: &str = "the source of metrics";
 /// Traces fetched from a remote server side by side.
 const AT_ONCE: usize = 8;
 
@@ -35,7 +36,9 @@ pub(crate) struct Sources {
 impl Sources {
     /// Answers all questions side by side; what cannot be had says why.
     pub(crate) async fn answer_all(&self, questions: Vec<Question>) -> Evidence {
-        let answers = questions.iter().map(|question| async { in_time(self.answer(question)).await.flatten() });
+        let answers = questions
+            .iter()
+            .map(|question| async { in_time(asked_of(question), self.answer(question)).await.flatten() });
         let answers = join_all(answers).await;
         let items = questions.into_iter().zip(answers).map(|(question, answer)| {
             self.instruments.answered(answer.is_ok());
@@ -76,7 +79,10 @@ impl Sources {
     pub(crate) async fn range(&self, query: &str, steps: Steps) -> Result<Vec<Series>, String> {
         let value = match &self.metrics {
             Some(remote) => {
-                in_time(remote.query_range(query, steps.start, steps.end, steps.step)).await?.map_err(text)?.value
+                in_time(METRICS, remote.query_range(query, steps.start, steps.end, steps.step))
+                    .await?
+                    .map_err(text)?
+                    .value
             }
             None => {
                 let expr = promql::parse(query).map_err(text)?;
@@ -96,7 +102,7 @@ impl Sources {
     /// A PromQL instant query whose answer is a vector.
     pub(crate) async fn vector(&self, query: &str, at: Timestamp) -> Result<Vec<(signal::Labels, f64)>, String> {
         let value = match &self.metrics {
-            Some(remote) => in_time(remote.query(query, at)).await?.map_err(text)?.value,
+            Some(remote) => in_time(METRICS, remote.query(query, at)).await?.map_err(text)?.value,
             None => {
                 let expr = promql::parse(query).map_err(text)?;
                 let settings = promql::Settings::default();
@@ -176,8 +182,17 @@ async fn remote_traces(
 }
 
 /// A server that hangs must not hold up the rest.
-async fn in_time<T>(asked: impl Future<Output = T>) -> Result<T, String> {
-    timeout(DEADLINE, asked).await.map_err(|_| format!("no answer within {} s", DEADLINE.as_secs()))
+async fn in_time<T>(of: &str, asked: impl Future<Output = T>) -> Result<T, String> {
+    timeout(DEADLINE, asked).await.map_err(|_| format!("{of} gave no answer within {} s", DEADLINE.as_secs()))
+}
+
+fn asked_of(question: &Question) -> &'static str {
+    match question {
+        Question::Metric { .. } => METRICS,
+        Question::Templates { .. } => "the source of logs",
+        Question::Operations { .. } => "the source of traces",
+        Question::Workloads { .. } => "the driver",
+    }
 }
 
 fn text(error: impl std::fmt::Display) -> String {
