@@ -20,7 +20,7 @@ use crate::world::{BAD_RELEASE, GOOD_RELEASE, World};
 
 const POLL: Duration = Duration::from_millis(500);
 /// Detectors need to know what is usual before they can say what is not.
-const WARM_UP: Duration = Duration::from_secs(75);
+const WARM_UP: Duration = Duration::from_secs(60);
 /// What happens this soon after a scenario belongs to it.
 const AFTERMATH: Duration = Duration::from_secs(10);
 const CALM: Duration = Duration::from_secs(20);
