@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use audit::{Ledger, Opened, Record, Timeline};
-use control::{Conductor, Effect, EffectRecord, Ending, Fact, IncidentId, Input};
+use control::{Conductor, Effect, EffectRecord, Fact, IncidentId, Input};
 use diagnose::Question;
 use local::LocalDriver;
 use policy::{Permit, Proposal};
@@ -173,9 +173,7 @@ impl ControlLoop {
             Fact::Escalated { reason } => warn!(%incident, %reason, "a person is needed"),
             Fact::Closed { ending, .. } => {
                 info!(%incident, ?ending, "incident closed");
-                if *ending == Ending::Fixed
-                    && let Some(view) = timeline.incident(incident)
-                {
+                if let Some(view) = timeline.incident(incident) {
                     self.write_trace(instruments::incident_trace(view));
                 }
             }
