@@ -15,8 +15,8 @@ use crate::reply::Refusal;
 
 /// Longest form body of a query.
 const FORM_BYTES: usize = 10 * 1024 * 1024;
-/// A body that takes longer is given up.
-const BODY_SECONDS: u64 = 60;
+/// A body that takes longer in all is given up, and with it the connection's slot.
+pub(crate) const BODY_SECONDS: u64 = 60;
 
 /// Reads a whole body of at most `limit` bytes.
 pub(crate) async fn body(body: Body, limit: usize) -> Result<Bytes, Refusal> {

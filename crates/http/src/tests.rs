@@ -1,5 +1,6 @@
 //! The whole router over an in-memory store.
 
+mod connections;
 mod grpc;
 mod logs;
 mod metrics;

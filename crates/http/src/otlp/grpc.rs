@@ -1,6 +1,12 @@
 //! The three OTLP gRPC services.
 
+use std::time::Duration;
+
 use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request as HttpRequest, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response as HttpResponse;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
 use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
@@ -15,11 +21,13 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{Tra
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use tokio::time::timeout;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::{Handles, write};
+use crate::params::BODY_SECONDS;
 use crate::reply::Refusal;
 
 /// The services as axum routes. They bring no fallback, so that they merge with any other router.
@@ -38,7 +46,19 @@ pub(crate) fn grpc_routes(handles: Handles) -> Router {
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(max);
-    Routes::new(traces).add_service(metrics).add_service(logs).into_axum_router().reset_fallback()
+    Routes::new(traces)
+        .add_service(metrics)
+        .add_service(logs)
+        .into_axum_router()
+        .reset_fallback()
+        .layer(from_fn_with_state(Duration::from_secs(BODY_SECONDS), in_time))
+}
+
+/// A message that trickles in for ever must not hold its connection for ever: tonic sets no deadline of its own.
+async fn in_time(State(limit): State<Duration>, request: HttpRequest, next: Next) -> HttpResponse {
+    timeout(limit, next.run(request)).await.unwrap_or_else(|_| {
+        Status::deadline_exceeded(format!("request took longer than {limit:?}")).into_http::<Body>()
+    })
 }
 
 #[tonic::async_trait]
@@ -87,5 +107,23 @@ impl LogsService for Handles {
                 error_message,
             }),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::post;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_whose_message_never_comes_is_given_up() {
+        let routes = Router::new()
+            .route("/", post(std::future::pending::<()>))
+            .layer(from_fn_with_state(Duration::from_millis(10), in_time));
+        let answer = routes.oneshot(HttpRequest::post("/").body(Body::empty()).unwrap()).await.unwrap();
+        let code = answer.headers().get("grpc-status").unwrap();
+        assert_eq!(code, &(tonic::Code::DeadlineExceeded as i32).to_string());
     }
 }
