@@ -124,9 +124,9 @@ impl Snapshot {
         self.head.traces.trace(id)
     }
 
-    /// Every trace with a span overlapping `range`, whole, newest start first.
-    #[must_use]
-    pub fn traces(&self, range: TimeRange) -> Vec<Trace> {
+    /// Every trace with a span overlapping `range`, whole, newest start first. Each is unpacked when its turn comes, so a
+    /// search that has found enough has read no more than that.
+    pub fn traces(&self, range: TimeRange) -> impl Iterator<Item = Trace> + use<'_> {
         self.head.traces.traces(range)
     }
 }

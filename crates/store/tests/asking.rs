@@ -150,7 +150,7 @@ fn a_reader_sees_whole_batches_only() {
             .map_or(0, |found| found.samples.len());
         let lines: usize =
             snapshot.streams(&[], Nanos(i64::MIN), Nanos(i64::MAX)).iter().map(|stream| stream.lines.len()).sum();
-        let spans: usize = snapshot.traces(TimeRange::all()).iter().map(|trace| trace.spans.len()).sum();
+        let spans: usize = snapshot.traces(TimeRange::all()).map(|trace| trace.spans.len()).sum();
         assert_eq!((samples * 2, samples), (lines, spans));
         if done {
             break;
@@ -228,7 +228,7 @@ fn traces_are_found_by_id_and_time() {
     for (start, end, want) in
         [(0, 1000, vec![2, 1]), (60, 99, vec![]), (110, 110, vec![2]), (30, 100, vec![2, 1]), (305, 400, vec![1])]
     {
-        let found: Vec<_> = snapshot.traces(range(start, end)).iter().map(|trace| trace.id.0[0]).collect();
+        let found: Vec<_> = snapshot.traces(range(start, end)).map(|trace| trace.id.0[0]).collect();
         assert_eq!(found, want, "{start}..{end}");
     }
 }

@@ -24,27 +24,33 @@ pub struct TagValue {
 /// Attribute names by scope (`resource`, `span`, `event`, `link`, `intrinsic`) that occur in `range`, each list sorted.
 #[must_use]
 pub fn tag_names(snapshot: &Snapshot, range: TimeRange) -> Vec<(&'static str, Vec<String>)> {
-    let mut found: [(&'static str, BTreeSet<&str>); 4] = [
+    let mut found: [(&'static str, BTreeSet<String>); 4] = [
         ("resource", BTreeSet::new()),
         ("span", BTreeSet::new()),
         ("event", BTreeSet::new()),
         ("link", BTreeSet::new()),
     ];
-    let traces = snapshot.traces(range);
     let [(_, resource), (_, own), (_, event), (_, link)] = &mut found;
-    fn names(attributes: &[(String, AttributeValue)]) -> impl Iterator<Item = &str> {
-        attributes.iter().map(|(name, _)| name.as_str())
-    }
-    for span in traces.iter().flat_map(|trace| &trace.spans) {
-        resource.extend(names(&span.resource));
-        own.extend(names(&span.attributes));
-        event.extend(span.events.iter().flat_map(|happened| names(&happened.attributes)));
-        link.extend(span.links.iter().flat_map(|other| names(&other.attributes)));
+    for trace in snapshot.traces(range) {
+        for span in &trace.spans {
+            note(resource, &span.resource);
+            note(own, &span.attributes);
+            span.events.iter().for_each(|happened| note(event, &happened.attributes));
+            span.links.iter().for_each(|other| note(link, &other.attributes));
+        }
     }
     let intrinsic = Attribute::INTRINSICS.iter().map(|attribute| attribute.name().to_owned()).collect();
-    let named =
-        found.into_iter().map(|(scope, names)| (scope, names.into_iter().map(str::to_owned).collect::<Vec<_>>()));
+    let named = found.into_iter().map(|(scope, names)| (scope, names.into_iter().collect::<Vec<_>>()));
     named.filter(|(_, names)| !names.is_empty()).chain([("intrinsic", intrinsic)]).collect()
+}
+
+/// Adds the names; one that is known already costs no memory.
+fn note(names: &mut BTreeSet<String>, attributes: &[(String, AttributeValue)]) {
+    for (name, _) in attributes {
+        if !names.contains(name) {
+            names.insert(name.clone());
+        }
+    }
 }
 
 /// Values of a tag that occur in `range`, sorted, at most `limit`. The tag is written as in a query (`span.a`, `.a`,

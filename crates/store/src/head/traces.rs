@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use signal::{Span, TimeRange, TraceId};
+use signal::{Nanos, Span, TimeRange, TraceId};
 
 use super::{Extent, SegmentId, Size};
 use crate::Trace;
@@ -11,7 +11,7 @@ use crate::codec::traces::{decode, encode};
 use crate::pages::Pages;
 
 /// Spans that are kept ready to read; the ones that came before are packed.
-const READY: usize = 50_000;
+const READY: usize = 20_000;
 
 /// Traces with the ids that find them. Like [`super::labelled::Labelled`], the ids only grow and are shared.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +31,8 @@ struct TraceHead {
     /// Where the spans of `ready` are kept.
     segment: SegmentId,
     extent: Option<Extent>,
+    /// Start of the earliest span.
+    start: Nanos,
 }
 
 /// Spans of one trace, encoded and, where it helps, compressed.
@@ -55,6 +57,7 @@ impl TracesHead {
             Arc::make_mut(&mut self.ready).push_back(at);
         }
         trace.extent = Extent::join(trace.extent, Some(extent(&span)));
+        trace.start = trace.start.min(span.start);
         trace.ready.push(span);
         self.ready_spans += 1;
         while self.ready_spans > READY {
@@ -78,14 +81,13 @@ impl TracesHead {
         self.traces.get(self.find(id)?).map(TraceHead::read)
     }
 
-    /// Traces with a span overlapping `range`, newest start first.
-    pub(crate) fn traces(&self, range: TimeRange) -> Vec<Trace> {
-        let near = self.traces.iter().filter(|trace| trace.extent.is_some_and(|extent| extent.overlaps(range)));
-        let overlaps = |trace: &Trace| trace.spans.iter().any(|span| extent(span).overlaps(range));
-        let mut found: Vec<_> = near.map(TraceHead::read).filter(overlaps).collect();
-        let start = |trace: &Trace| trace.spans.first().map(|span| span.start);
-        found.sort_by(|a, b| start(b).cmp(&start(a)).then_with(|| a.id.cmp(&b.id)));
-        found
+    /// Traces with a span overlapping `range`, newest start first; each is unpacked when its turn comes.
+    pub(crate) fn traces(&self, range: TimeRange) -> impl Iterator<Item = Trace> + use<'_> {
+        let near = self.traces.iter().filter(move |trace| trace.extent.is_some_and(|extent| extent.overlaps(range)));
+        let mut near: Vec<&TraceHead> = near.collect();
+        near.sort_by(|a, b| b.start.cmp(&a.start).then_with(|| a.id.cmp(&b.id)));
+        let overlaps = move |trace: &Trace| trace.spans.iter().any(|span| extent(span).overlaps(range));
+        near.into_iter().map(TraceHead::read).filter(overlaps)
     }
 
     pub(crate) fn size(&self) -> Size {
@@ -113,7 +115,7 @@ impl TracesHead {
 
 impl TraceHead {
     fn new(id: TraceId, segment: SegmentId) -> Self {
-        Self { id, packed: Arc::default(), ready: Vec::new(), segment, extent: None }
+        Self { id, packed: Arc::default(), ready: Vec::new(), segment, extent: None, start: Nanos(i64::MAX) }
     }
 
     /// Packs the ready spans; answers how many they were.
@@ -155,7 +157,9 @@ impl TraceHead {
             kept.ready.clear();
         }
         Arc::make_mut(&mut kept.packed).retain(|pack| !segments.contains(&pack.segment));
-        kept.extent = kept.read().spans.iter().fold(None, |all, span| Extent::join(all, Some(extent(span))));
+        let rest = kept.read().spans;
+        kept.extent = rest.iter().fold(None, |all, span| Extent::join(all, Some(extent(span))));
+        kept.start = rest.first().map_or(Nanos(i64::MAX), |span| span.start);
         (kept.count() > 0).then_some(kept)
     }
 }

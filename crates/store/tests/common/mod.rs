@@ -122,7 +122,7 @@ pub fn answers(snapshot: &Snapshot) -> Answers {
         exemplars: format!("{:?}", snapshot.exemplars(&[], TimeRange::all())),
         metadata: snapshot.metadata(),
         streams: snapshot.streams(&[], Nanos(i64::MIN), Nanos(i64::MAX)),
-        traces: snapshot.traces(TimeRange::all()),
+        traces: snapshot.traces(TimeRange::all()).collect(),
     }
 }
 
