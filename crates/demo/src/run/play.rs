@@ -91,8 +91,9 @@ impl Play {
         .await;
         self.say("demo", &format!("first metrics stored {:.1} s later", data.elapsed().as_secs_f64()), &[]);
         self.wait(world, WARM_UP, "learning what is usual").await;
-        for scenario in scenarios {
-            let scored = self.scenario(world, *scenario).await?;
+        for (at, scenario) in scenarios.iter().enumerate() {
+            let is_the_end = !stays && at + 1 == scenarios.len();
+            let scored = self.scenario(world, *scenario, is_the_end).await?;
             self.scored.push(scored);
         }
         self.kpis = world.aegis.kpis().await.unwrap_or_default();
@@ -102,7 +103,8 @@ impl Play {
         Ok(())
     }
 
-    async fn scenario(&mut self, world: &mut World, scenario: Scenario) -> anyhow::Result<Scored> {
+    /// Plays one scenario; nothing is put back in order when that is the end.
+    async fn scenario(&mut self, world: &mut World, scenario: Scenario, is_the_end: bool) -> anyhow::Result<Scored> {
         let began = clock::now();
         self.say("scenario", &format!("{scenario}: {}", scenario.story()), &[]);
         let (onset, revision, ended) = match scenario {
@@ -131,7 +133,9 @@ impl Play {
         let last = tally(world, ended.minus(LAST.0), ended.minus(LAST.1));
         set_factor(world, 1.0);
         self.wait(world, AFTERMATH, "looking at what follows").await;
-        self.reset(world).await;
+        if !is_the_end {
+            self.reset(world).await;
+        }
 
         let seen = Seen {
             scenario,
