@@ -9,7 +9,7 @@ use std::thread;
 
 use anyhow::Context;
 use audit::Ledger;
-use control::{Input, Settings};
+use control::Input;
 use detect::RuleSet;
 use ingest::Limits;
 use local::LocalDriver;
@@ -293,7 +293,7 @@ fn load_policy(config: &Config) -> anyhow::Result<Policy> {
 fn configured(config: &Config) -> Input {
     Input::Configured {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        settings: Settings { ..config.control.clone() },
+        settings: config.control.clone(),
         limits: config.limits.clone(),
         policies: config.policies.clone(),
     }

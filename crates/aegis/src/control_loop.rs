@@ -135,7 +135,7 @@ impl ControlLoop {
     fn tell(&self, record: &Record) {
         let mut timeline = self.timeline.write().unwrap_or_else(PoisonError::into_inner);
         timeline.add(record);
-        self.instruments.incidents(&timeline);
+        self.instruments.incidents(&timeline, self.conductor.not_opened());
         let action = record.effects.iter().find_map(|effect| match effect {
             EffectRecord::Note { fact, .. } => match &**fact {
                 Fact::Proposed { proposal } => Some(proposal.action.name()),

@@ -40,6 +40,7 @@ pub(crate) struct Instruments {
     prediction_duration: Histograms,
     gathered: Counters,
     incidents: Gauges,
+    not_opened: Gauge<i64, AtomicI64>,
     ledger_failures: Counter<u64, AtomicU64>,
     stored: Gauges,
     store_bytes: Gauges,
@@ -70,6 +71,7 @@ impl Instruments {
             prediction_duration: Family::new_with_constructor(seconds),
             gathered: Family::default(),
             incidents: Family::default(),
+            not_opened: Gauge::default(),
             ledger_failures: Counter::default(),
             stored: Family::default(),
             store_bytes: Family::default(),
@@ -88,6 +90,8 @@ impl Instruments {
         registry.register("ai_prediction_duration_seconds", "How long one took", all.prediction_duration.clone());
         registry.register("aegis_evidence_answers", "Questions to the signals, by answer", all.gathered.clone());
         registry.register("aegis_incidents", "Incidents by state", all.incidents.clone());
+        let help = "Symptoms that opened no incident because too many were open";
+        registry.register("aegis_incidents_not_opened", help, all.not_opened.clone());
         registry.register(
             "aegis_ledger_failures",
             "Records that could not be made durable",
@@ -194,7 +198,8 @@ impl Instruments {
         self.ledger_failures.inc();
     }
 
-    pub(crate) fn incidents(&self, timeline: &Timeline) {
+    pub(crate) fn incidents(&self, timeline: &Timeline, not_opened: u64) {
+        self.not_opened.set(i64::try_from(not_opened).unwrap_or(i64::MAX));
         let mut states: BTreeMap<&str, i64> = BTreeMap::new();
         for incident in &timeline.incidents {
             *states.entry(&incident.state).or_default() += 1;
