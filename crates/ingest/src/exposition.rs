@@ -68,11 +68,10 @@ impl Point {
         let at = self.at.unwrap_or(default_at);
         let exemplars = self.exemplar.into_iter();
         SeriesWrite {
-            labels: self.labels,
-            samples: vec![Sample { at, value: self.value }],
             exemplars: exemplars
                 .map(|(labels, value, seen)| Exemplar { labels, value, at: seen.unwrap_or(at) })
                 .collect(),
+            ..SeriesWrite::new(self.labels, [Sample { at, value: self.value }])
         }
     }
 }

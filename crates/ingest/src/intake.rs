@@ -263,7 +263,7 @@ mod tests {
 
     fn series(labels: &[(&str, &str)], at: i64) -> WriteBatch {
         let samples = vec![Sample { at: Timestamp(at), value: 1.0 }];
-        let series = SeriesWrite { labels: Labels::from_pairs(labels.iter().copied()), samples, exemplars: vec![] };
+        let series = SeriesWrite::new(Labels::from_pairs(labels.iter().copied()), samples);
         WriteBatch { series: vec![series], ..WriteBatch::default() }
     }
 

@@ -10,7 +10,7 @@
 //!
 //! let labels = Labels::from_pairs([("__name__", "up"), ("job", "backend")]);
 //! let samples = vec![Sample { at: Timestamp(1_000), value: 1.0 }];
-//! let series = vec![SeriesWrite { labels, samples, exemplars: Vec::new() }];
+//! let series = vec![SeriesWrite::new(labels, samples)];
 //! let store = store::Store::in_memory();
 //! store.append(&[WriteBatch { series, ..WriteBatch::default() }]).unwrap();
 //!

@@ -129,7 +129,7 @@ impl Runner {
             let samples = sequence(values).into_iter().enumerate().filter_map(|(index, value)| {
                 Some(Sample { at: Timestamp(step * i64::try_from(index).unwrap()), value: value? })
             });
-            let write = SeriesWrite { labels, samples: samples.collect(), exemplars: Vec::new() };
+            let write = SeriesWrite::new(labels, samples);
             // Written twice, the last one counts.
             batch.series.retain(|other| other.labels != write.labels);
             batch.series.push(write);

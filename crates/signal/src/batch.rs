@@ -22,10 +22,10 @@ impl WriteBatch {
         self.series.is_empty() && self.metadata.is_empty() && self.streams.is_empty() && self.spans.is_empty()
     }
 
-    /// Number of samples.
+    /// Number of samples, native histograms included.
     #[must_use]
     pub fn sample_count(&self) -> usize {
-        self.series.iter().map(|series| series.samples.len()).sum()
+        self.series.iter().map(|series| series.samples.len() + series.histograms.len()).sum()
     }
 
     /// Number of log lines.

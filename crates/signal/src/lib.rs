@@ -14,6 +14,7 @@
 
 mod batch;
 mod duration;
+mod histogram;
 mod labels;
 mod logs;
 mod matcher;
@@ -24,7 +25,8 @@ mod traces;
 
 pub use batch::WriteBatch;
 pub use duration::{DurationError, format_duration, parse_duration};
-pub use labels::{Label, Labels, LabelsBuilder};
+pub use histogram::{BucketSpan, Buckets, Histogram, HistogramSample, ResetHint};
+pub use labels::{LabelPairs, Labels, LabelsBuilder};
 pub use logs::{LogLine, StreamWrite};
 pub use matcher::{MatchOp, Matcher, MatcherError, all_match};
 pub use metrics::{Exemplar, MetricKind, MetricMetadata, STALE_NAN, Sample, SeriesWrite, is_stale, stale_marker};

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Labels, Timestamp};
+use smallvec::SmallVec;
+
+use crate::{HistogramSample, Labels, Timestamp};
 
 /// The bits of the NaN with which Prometheus marks the end of a series (`model/value.StaleNaN`).
 pub const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
@@ -44,10 +46,19 @@ pub struct Exemplar {
 pub struct SeriesWrite {
     /// Identity, including `__name__`.
     pub labels: Labels,
-    /// In any order of time.
-    pub samples: Vec<Sample>,
+    /// In any order of time. Most writes carry one.
+    pub samples: SmallVec<[Sample; 1]>,
+    /// Native histograms, in any order of time.
+    pub histograms: Vec<HistogramSample>,
     /// Links to traces; may be empty.
     pub exemplars: Vec<Exemplar>,
+}
+
+impl SeriesWrite {
+    /// Samples without exemplars.
+    pub fn new(labels: Labels, samples: impl IntoIterator<Item = Sample>) -> Self {
+        Self { labels, samples: samples.into_iter().collect(), ..Self::default() }
+    }
 }
 
 /// What kind of metric a family is.

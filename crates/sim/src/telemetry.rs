@@ -88,19 +88,15 @@ impl Meter {
         let sample = |name: &str, value: f64| if name.ends_with("_sum") { value } else { (value + 1e-6).floor() };
         let series = self.values.iter().map(|((name, _), (labels, value))| {
             let value = if *name == "process_cpu_seconds_total" { *value } else { sample(name, *value) };
-            SeriesWrite { labels: labels.clone(), samples: vec![Sample { at, value }], exemplars: Vec::new() }
+            SeriesWrite::new(labels.clone(), [Sample { at, value }])
         });
         series.collect()
     }
 
     /// The end of every series.
     pub(crate) fn end(&self, at: Timestamp) -> Vec<SeriesWrite> {
-        let ends = self.values.values().map(|(labels, _)| SeriesWrite {
-            labels: labels.clone(),
-            samples: vec![Sample { at, value: stale_marker() }],
-            exemplars: Vec::new(),
-        });
-        ends.collect()
+        let end = Sample { at, value: stale_marker() };
+        self.values.values().map(|(labels, _)| SeriesWrite::new(labels.clone(), [end])).collect()
     }
 
     fn add(&mut self, name: &'static str, variant: &'static str, amount: f64) {

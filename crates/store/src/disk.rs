@@ -36,6 +36,19 @@ pub trait Disk: Send + Sync + Debug {
     /// When the file system refuses.
     fn open(&self, file: &Path) -> io::Result<Box<dyn DiskFile>>;
 
+    /// Opens a file that is there for reading at any place. What is open stays readable when the file is removed.
+    ///
+    /// # Errors
+    /// When the file is not there or cannot be opened.
+    fn open_read(&self, file: &Path) -> io::Result<Box<dyn DiskRead>>;
+
+    /// Gives a file another name in the same directory; a file that had that name is replaced. Durable with the next
+    /// [`sync_dir`](Self::sync_dir).
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes a file.
     ///
     /// # Errors
@@ -89,6 +102,29 @@ pub trait DiskFile: Send + Sync + Debug {
     /// # Errors
     /// When that cannot be promised; what was written since the last success is then in doubt.
     fn sync(&mut self) -> io::Result<()>;
+}
+
+/// A file open for reading.
+pub trait DiskRead: Send + Sync + Debug {
+    /// Length in bytes.
+    ///
+    /// # Errors
+    /// When the file system cannot tell.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file has no bytes.
+    ///
+    /// # Errors
+    /// When the file system cannot tell.
+    fn is_empty(&self) -> io::Result<bool> {
+        self.len().map(|len| len == 0)
+    }
+
+    /// Fills `bytes` from the file, from `offset` on.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] when the file ends before, or whatever else went wrong.
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
 }
 
 /// A held lock; dropping it gives it back.

@@ -1,16 +1,14 @@
 //! Which series or streams carry which labels.
 
+use signal::{Labels, MatchOp, Matcher};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-
-use signal::{Label, Labels, MatchOp, Matcher};
 
 /// Label postings. Ids are given in order of arrival and never taken back, so one index serves every snapshot: a
 /// snapshot ignores ids it has no data for.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     ids: HashMap<Labels, u32>,
-    names: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<u32>>>,
+    names: BTreeMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>>,
 }
 
 impl Index {
@@ -18,21 +16,19 @@ impl Index {
         self.ids.get(labels).copied()
     }
 
-    /// Adds a label set that is not there yet under the next id; answers the set with its texts shared.
-    pub(crate) fn add(&mut self, labels: &Labels, id: u32) -> Labels {
-        let shared: Labels = labels.as_slice().iter().map(|label| self.share(label, id)).collect();
-        self.ids.insert(shared.clone(), id);
-        shared
-    }
-
-    fn share(&mut self, label: &Label, id: u32) -> Label {
-        let name =
-            self.names.get_key_value(&label.name).map_or_else(|| Arc::clone(&label.name), |(name, _)| Arc::clone(name));
-        let values = self.names.entry(Arc::clone(&name)).or_default();
-        let value =
-            values.get_key_value(&label.value).map_or_else(|| Arc::clone(&label.value), |(value, _)| Arc::clone(value));
-        values.entry(Arc::clone(&value)).or_default().push(id);
-        Label { name, value }
+    /// Adds a label set that is not there yet under the next id.
+    pub(crate) fn add(&mut self, labels: &Labels, id: u32) {
+        self.ids.insert(labels.clone(), id);
+        for (name, value) in labels {
+            if !self.names.contains_key(name) {
+                self.names.insert(Box::from(name), BTreeMap::new());
+            }
+            let Some(values) = self.names.get_mut(name) else { continue };
+            match values.get_mut(value) {
+                Some(ids) => ids.push(id),
+                None => drop(values.insert(Box::from(value), vec![id])),
+            }
+        }
     }
 
     /// Ids below `limit` whose postings allow every matcher that needs its label to be there; `None` when no matcher

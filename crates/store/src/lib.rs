@@ -11,7 +11,7 @@
 //! let store = Store::in_memory();
 //! let up = Labels::from_pairs([("__name__", "up"), ("job", "api")]);
 //! let samples = vec![Sample { at: Timestamp(1_000), value: 1.0 }];
-//! let batch = WriteBatch { series: vec![SeriesWrite { labels: up, samples, exemplars: vec![] }], ..WriteBatch::default() };
+//! let batch = WriteBatch { series: vec![SeriesWrite::new(up, samples)], ..WriteBatch::default() };
 //! store.append(&[batch])?;
 //!
 //! let found = store.snapshot().select(&[Matcher::equal("job", "api")], TimeRange::all());
@@ -40,6 +40,6 @@ mod writer;
 
 pub use disk::{Disk, DiskFile, DiskLock, Fault, MemoryDisk, OsDisk};
 pub use errors::{AppendError, Conflict, OpenError, Receipt, RetainError, Retained};
-pub use snapshot::{Series, Snapshot, Stream, Trace};
+pub use snapshot::{Latest, Series, SeriesReader, Snapshot, Stream, Trace};
 pub use status::{Problem, SignalStatus, StoreStatus};
 pub use store::{Fsync, Store, StoreSettings};

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use signal::{Exemplar, Labels, LogLine, Matcher, MetricMetadata, Nanos, Sample, Span, TimeRange, TraceId};
+use signal::{
+    Exemplar, HistogramSample, Labels, LogLine, Matcher, MetricMetadata, Nanos, Sample, Span, TimeRange, TraceId,
+};
 
 use crate::head::Head;
+use crate::head::metrics::SeriesHead;
 
 /// What the store held at one moment: every batch acknowledged before, never a part of one. Cheap to take, to clone and
 /// to send; later writes and retention do not change it.
@@ -21,6 +24,45 @@ pub struct Series {
     pub labels: Labels,
     /// Ascending time, each instant once, staleness markers included.
     pub samples: Vec<Sample>,
+    /// Native histograms in ascending time, each instant once and in only one of the two lists; staleness markers
+    /// included.
+    pub histograms: Vec<HistogramSample>,
+}
+
+/// One series of a snapshot, read when it is its turn.
+#[derive(Clone, Copy, Debug)]
+pub struct SeriesReader<'a> {
+    labels: &'a Labels,
+    series: &'a SeriesHead,
+}
+
+/// The newest of a series in a time range.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Latest {
+    /// A number; may be a staleness marker.
+    Sample(Sample),
+    /// A native histogram; may be a staleness marker.
+    Histogram(HistogramSample),
+}
+
+impl<'a> SeriesReader<'a> {
+    /// Identity, including `__name__`.
+    #[must_use]
+    pub fn labels(&self) -> &'a Labels {
+        self.labels
+    }
+
+    /// Adds what lies in `range` to the two lists, which the caller has emptied: ascending time, each instant once and in
+    /// only one of them, staleness markers included.
+    pub fn read(&self, range: TimeRange, samples: &mut Vec<Sample>, _histograms: &mut Vec<HistogramSample>) {
+        samples.append(&mut self.series.samples(range));
+    }
+
+    /// The newest in `range`, without reading more than it takes.
+    #[must_use]
+    pub fn latest(&self, range: TimeRange) -> Option<Latest> {
+        self.series.samples(range).last().copied().map(Latest::Sample)
+    }
 }
 
 /// The lines of one stream.
@@ -50,10 +92,22 @@ impl Snapshot {
     #[must_use]
     pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Vec<Series> {
         let selected = self.head.metrics.series.select(matchers).into_iter();
-        let read = selected.map(|(labels, series)| Series { labels: labels.clone(), samples: series.samples(range) });
+        let read = selected.map(|(labels, series)| Series {
+            labels: labels.clone(),
+            samples: series.samples(range),
+            histograms: vec![],
+        });
         let mut found: Vec<_> = read.filter(|series| !series.samples.is_empty()).collect();
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
         found
+    }
+
+    /// The series all `matchers` allow that may have something in `range`, in no particular order, to be read one by one.
+    #[must_use]
+    pub fn find(&self, matchers: &[Matcher], range: TimeRange) -> Vec<SeriesReader<'_>> {
+        let selected = self.head.metrics.series.select(matchers).into_iter();
+        let near = selected.filter(|(_, series)| series.may_have(range));
+        near.map(|(labels, series)| SeriesReader { labels, series }).collect()
     }
 
     /// Label sets of the series [`select`](Self::select) would answer.

@@ -80,7 +80,7 @@ impl Prometheus {
                     .into_iter()
                     .map(|one| {
                         let samples = one.values.iter().map(sample).collect::<Result<_, String>>()?;
-                        Ok(Series { labels: one.metric, samples })
+                        Ok(Series { labels: one.metric, samples, histograms: Vec::new() })
                     })
                     .collect::<Result<_, String>>()
                     .map_err(|reason| answer.malformed(&reason))?,

@@ -63,7 +63,7 @@ async fn prometheus_answers_become_values() {
             r#"{"status":"success","data":{"resultType":"matrix","result":[
                 {"metric":{},"values":[[1,"0.1"],[2,"1e+21"]]}]},"warnings":["w"]}"#,
             "Matrix([Series { labels: {}, samples: [Sample { at: Timestamp(1000), value: 0.1 }, \
-             Sample { at: Timestamp(2000), value: 1e21 }] }])",
+             Sample { at: Timestamp(2000), value: 1e21 }], histograms: [] }])",
         ),
         (
             "scalar",

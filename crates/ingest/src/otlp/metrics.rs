@@ -248,7 +248,7 @@ impl Output {
         if let Some((name, value)) = bound {
             labels.set(name, value);
         }
-        self.batch.series.push(SeriesWrite { labels: labels.build(), samples: vec![sample], exemplars });
+        self.batch.series.push(SeriesWrite { exemplars, ..SeriesWrite::new(labels.build(), [sample]) });
     }
 
     fn time(&mut self, unix: u64, context: &Context<'_>) -> Option<Timestamp> {

@@ -234,7 +234,7 @@ mod tests {
         let decoded = decode_v2(&body, &Limits::default()).unwrap();
         let series = &decoded.batch.series[0];
         assert_eq!(series.labels.to_string(), r#"h_bucket{le="+Inf"}"#);
-        assert_eq!(series.samples, [Sample { at: Timestamp(9), value: 2.0 }]);
+        assert_eq!(series.samples.as_slice(), [Sample { at: Timestamp(9), value: 2.0 }]);
         assert_eq!(series.exemplars[0].labels.get("le"), Some("helps"));
         let family = &decoded.batch.metadata[0];
         assert_eq!((&*family.name, family.kind), ("h", MetricKind::Histogram));

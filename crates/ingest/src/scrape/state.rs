@@ -269,5 +269,5 @@ impl TargetState {
 }
 
 fn one_sample(labels: Labels, value: f64, at: Timestamp) -> SeriesWrite {
-    SeriesWrite { labels, samples: vec![Sample { at, value }], exemplars: Vec::new() }
+    SeriesWrite::new(labels, [Sample { at, value }])
 }

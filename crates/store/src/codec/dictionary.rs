@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use signal::{Label, Labels};
+use signal::Labels;
 
 use crate::wire::{DecodeError, Reader, put_len, put_text};
 
@@ -23,9 +23,9 @@ impl Dictionary {
         if let Some(number) = self.sets.get(labels) {
             return *number;
         }
-        for label in labels.as_slice() {
-            self.number_text(&label.name);
-            self.number_text(&label.value);
+        for (name, value) in labels {
+            self.number_text(name);
+            self.number_text(value);
         }
         let number = self.sets.len();
         self.sets.insert(labels.clone(), number);
@@ -33,10 +33,11 @@ impl Dictionary {
         number
     }
 
-    fn number_text(&mut self, text: &Arc<str>) {
+    fn number_text(&mut self, text: &str) {
         if !self.texts.contains_key(text) {
-            self.texts.insert(Arc::clone(text), self.texts.len());
-            self.new_texts.push(Arc::clone(text));
+            let text: Arc<str> = Arc::from(text);
+            self.texts.insert(Arc::clone(&text), self.texts.len());
+            self.new_texts.push(text);
         }
     }
 
@@ -47,8 +48,8 @@ impl Dictionary {
         put_len(out, self.new_sets.len());
         for set in &self.new_sets {
             put_len(out, set.len());
-            for label in set.as_slice() {
-                for text in [&label.name, &label.value] {
+            for (name, value) in set {
+                for text in [name, value] {
                     put_len(out, self.texts.get(text).copied().unwrap_or_default());
                 }
             }
@@ -87,9 +88,9 @@ impl Names {
         for _ in 0..reader.count()? {
             let mut labels = Vec::new();
             for _ in 0..reader.count()? {
-                labels.push(Label { name: self.take_text(reader)?, value: self.take_text(reader)? });
+                labels.push((self.take_text(reader)?, self.take_text(reader)?));
             }
-            self.sets.push(labels.into_iter().collect());
+            self.sets.push(Labels::from_pairs(labels));
         }
         Ok(())
     }

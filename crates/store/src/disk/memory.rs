@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Disk, DiskFile, DiskLock};
+use super::{Disk, DiskFile, DiskLock, DiskRead};
 
 /// A file system in memory. Clones share the same files.
 ///
@@ -36,7 +36,7 @@ pub enum Fault {
 #[derive(Debug, Default)]
 struct State {
     files: BTreeMap<PathBuf, FileState>,
-    /// Removed files whose removal is not durable yet.
+    /// Removed, renamed and replaced files whose removal is not durable yet.
     removed: BTreeMap<PathBuf, FileState>,
     locked: BTreeSet<PathBuf>,
     capacity: Option<u64>,
@@ -76,8 +76,8 @@ impl MemoryDisk {
         Self::default()
     }
 
-    /// Lets the operation after the next `after` ones go wrong, once. Counted are: opening a file, append, truncate,
-    /// remove, sync of a file or directory.
+    /// Lets the operation after the next `after` ones go wrong, once. Counted are: opening a file for appending, append,
+    /// truncate, rename, remove, sync of a file or directory.
     pub fn arm(&self, after: u64, fault: Fault) {
         let mut state = self.lock_state();
         state.armed = Some((state.operations.saturating_add(after), fault));
@@ -207,6 +207,29 @@ impl Disk for MemoryDisk {
         Ok(Box::new(MemoryFile { disk: self.clone(), path: file.to_owned(), life: state.life }))
     }
 
+    fn open_read(&self, file: &Path) -> io::Result<Box<dyn DiskRead>> {
+        let state = self.lock_state();
+        state.check_power()?;
+        let content = state.files.get(file).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(MemoryRead { disk: self.clone(), bytes: content.data.clone(), life: state.life }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.lock_state();
+        state.count_whole(from)?;
+        let mut file = state.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        if file.is_linked {
+            state.removed.insert(from.to_owned(), file.clone());
+        }
+        file.is_linked = false;
+        if let Some(replaced) = state.files.insert(to.to_owned(), file)
+            && replaced.is_linked
+        {
+            state.removed.insert(to.to_owned(), replaced);
+        }
+        Ok(())
+    }
+
     fn remove(&self, file: &Path) -> io::Result<()> {
         let mut state = self.lock_state();
         state.count_whole(file)?;
@@ -306,6 +329,32 @@ impl DiskFile for MemoryFile {
     }
 }
 
+/// The file as it was when it was opened: what is read this way is never written again.
+#[derive(Debug)]
+struct MemoryRead {
+    disk: MemoryDisk,
+    bytes: Vec<u8>,
+    life: u64,
+}
+
+impl DiskRead for MemoryRead {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let state = self.disk.lock_state();
+        state.check_power()?;
+        if state.life != self.life {
+            return Err(io::Error::other("the file was opened before the restart"));
+        }
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let part = self.bytes.get(start..).and_then(|rest| rest.get(..bytes.len()));
+        bytes.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
 #[derive(Debug)]
 struct MemoryLock {
     disk: MemoryDisk,
@@ -346,7 +395,7 @@ mod tests {
     #[test]
     fn power_takes_what_was_not_synced() {
         type Step = fn(&MemoryDisk, &mut dyn DiskFile);
-        let steps: [(&str, Step, Option<&[u8]>); 7] = [
+        let steps: [(&str, Step, Option<&[u8]>); 9] = [
             ("nothing more", |_, _| {}, Some(b"abc")),
             ("synced", |_, file| file.sync().unwrap(), Some(b"abcde")),
             ("cut, not synced", |_, file| file.truncate(1).unwrap(), Some(b"abc")),
@@ -367,6 +416,15 @@ mod tests {
                 Some(b"a"),
             ),
             ("removed, directory not synced", |disk, _| disk.remove(path()).unwrap(), Some(b"abc")),
+            ("renamed, directory not synced", |disk, _| disk.rename(path(), Path::new("/d/g")).unwrap(), Some(b"abc")),
+            (
+                "renamed for good",
+                |disk, _| {
+                    disk.rename(path(), Path::new("/d/g")).unwrap();
+                    disk.sync_dir(Path::new("/d")).unwrap();
+                },
+                None,
+            ),
             (
                 "removed for good",
                 |disk, _| {
@@ -383,6 +441,19 @@ mod tests {
             assert_eq!(disk.read(path()).ok().as_deref(), want, "{case}");
             assert!(file.append(b"x").is_err(), "{case}: the old handle is void");
         }
+        let disk = MemoryDisk::new();
+        for (name, text) in [("/d/f", b"old"), ("/d/f.tmp", b"new")] {
+            let mut file = disk.open(Path::new(name)).unwrap();
+            file.append(text).unwrap();
+            file.sync().unwrap();
+            if name == "/d/f" {
+                disk.sync_dir(Path::new("/d")).unwrap();
+            }
+        }
+        disk.rename(Path::new("/d/f.tmp"), path()).unwrap();
+        assert_eq!(disk.read(path()).unwrap(), b"new", "replaced");
+        disk.restart();
+        assert_eq!(disk.read(path()).unwrap(), b"old", "a replacement whose directory was not synced is undone");
         let disk = MemoryDisk::new();
         disk.open(path()).unwrap().sync().unwrap();
         disk.restart();

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{Disk, DiskFile, DiskLock};
+use super::{Disk, DiskFile, DiskLock, DiskRead};
 
 /// The file system of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +41,14 @@ impl Disk for OsDisk {
 
     fn open(&self, file: &Path) -> io::Result<Box<dyn DiskFile>> {
         OpenOptions::new().append(true).create(true).open(file).map(|file| Box::new(OsFile(file)) as Box<dyn DiskFile>)
+    }
+
+    fn open_read(&self, file: &Path) -> io::Result<Box<dyn DiskRead>> {
+        File::open(file).map(|file| Box::new(OsRead(file)) as Box<dyn DiskRead>)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
     }
 
     fn remove(&self, file: &Path) -> io::Result<()> {
@@ -86,6 +94,37 @@ impl DiskFile for OsFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.0.sync_data()
+    }
+}
+
+#[derive(Debug)]
+struct OsRead(File);
+
+impl DiskRead for OsRead {
+    fn len(&self) -> io::Result<u64> {
+        self.0.metadata().map(|metadata| metadata.len())
+    }
+
+    #[cfg(unix)]
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.0, bytes, offset)
+    }
+
+    #[cfg(windows)]
+    fn read_at(&self, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {
+        use std::os::windows::fs::FileExt;
+        while !bytes.is_empty() {
+            match self.0.seek_read(bytes, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    offset += read as u64;
+                    bytes = bytes.get_mut(read..).unwrap_or_default();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 

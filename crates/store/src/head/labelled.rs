@@ -44,8 +44,8 @@ impl<T: Clone + Default> Labelled<T> {
 
     fn add(&mut self, labels: &Labels, value: T) -> u32 {
         let id = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
-        let shared = self.index.write().unwrap_or_else(PoisonError::into_inner).add(labels, id);
-        self.values.push((shared, value));
+        self.index.write().unwrap_or_else(PoisonError::into_inner).add(labels, id);
+        self.values.push((labels.clone(), value));
         id
     }
 

@@ -162,6 +162,11 @@ impl SeriesHead {
         samples
     }
 
+    /// Whether a sample may lie in `range`.
+    pub(crate) fn may_have(&self, range: TimeRange) -> bool {
+        self.pieces().any(|(first, last)| range.overlaps(&TimeRange::new(first, last)))
+    }
+
     pub(crate) fn has_samples(&self, range: TimeRange) -> bool {
         if self.pieces().any(|(first, last)| range.contains(first) || range.contains(last)) {
             return true;

@@ -29,8 +29,8 @@ pub fn sample(at: i64, value: f64) -> Sample {
 }
 
 pub fn series(pairs: &[(&str, &str)], samples: &[(i64, f64)]) -> WriteBatch {
-    let samples = samples.iter().map(|(at, value)| sample(*at, *value)).collect();
-    let write = SeriesWrite { labels: Labels::from_pairs(pairs.iter().copied()), samples, exemplars: vec![] };
+    let samples = samples.iter().map(|(at, value)| sample(*at, *value));
+    let write = SeriesWrite::new(Labels::from_pairs(pairs.iter().copied()), samples);
     WriteBatch { series: vec![write], ..WriteBatch::default() }
 }
 

@@ -91,7 +91,7 @@ fn read(
             }
             let sample = Sample { at: line.at, value };
             let labels = identity(expr, grouping, &entry);
-            if labels.as_slice().as_ptr() == stream.labels.as_slice().as_ptr() {
+            if labels.is_same(&stream.labels) {
                 own.push(sample);
             } else {
                 series.entry(labels).or_default().push(sample);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use signal::{Label, Labels, LogLine, Nanos};
+use signal::{Labels, LogLine, Nanos};
 
 /// What a parser found in a line, in order: names and values.
 pub(super) type Found<'x> = Vec<(Cow<'x, str>, Cow<'x, str>)>;
@@ -264,13 +264,11 @@ impl<'a> Entry<'a> {
             Labels::from_pairs(found.map(|(name, value, _)| (name, value)).chain(error))
         };
         let (stream, structured, parsed) = (of(Origin::Stream), of(Origin::Structured), of(Origin::Parsed));
-        let all: Labels = [&stream, &structured, &parsed]
+        let all: Vec<(&str, &str)> = [&stream, &structured, &parsed]
             .into_iter()
-            .flat_map(|labels| labels.as_slice().iter().cloned())
-            .collect::<Vec<Label>>()
-            .into_iter()
+            .flat_map(Labels::iter)
             .collect();
-        Sorted { all, stream, structured, parsed }
+        Sorted { all: Labels::from_pairs(all), stream, structured, parsed }
     }
 
     /// All labels together.

@@ -83,6 +83,7 @@ impl Row {
         Series {
             labels: self.labels,
             samples: samples.map(|(at, value)| Sample { at: Timestamp(at), value }).collect(),
+            histograms: Vec::new(),
         }
     }
 }

@@ -13,7 +13,7 @@ fn snapshot() -> Snapshot {
         let labels = Labels::from_pairs([("__name__", "m".to_owned()), ("n", n.to_string())]);
         let samples = (0..10_i32)
             .map(|minute| Sample { at: Timestamp(i64::from(minute) * 60_000), value: f64::from(minute * n) });
-        batch.series.push(SeriesWrite { labels, samples: samples.collect(), exemplars: Vec::new() });
+        batch.series.push(SeriesWrite::new(labels, samples));
     }
     let store = Store::in_memory();
     store.append(&[batch]).unwrap();
@@ -70,7 +70,7 @@ fn an_instant_query_may_show_raw_samples() {
     let answer = instant(&expr, &snapshot(), Timestamp(180_000), &Settings::default(), &Cancel::default()).unwrap();
     let sample = |at: i64, value: f64| Sample { at: Timestamp(at), value };
     let labels = Labels::from_pairs([("__name__", "m"), ("n", "2")]);
-    let series = Series { labels, samples: vec![sample(120_000, 4.0), sample(180_000, 6.0)] };
+    let series = Series { labels, samples: vec![sample(120_000, 4.0), sample(180_000, 6.0)], histograms: vec![] };
     let Value::Matrix(got) = answer.value else { panic!("no matrix") };
     assert_eq!(got.len(), 1);
     assert_eq!((&got[0].labels, &got[0].samples), (&series.labels, &series.samples));
