@@ -30,7 +30,7 @@ pub struct Series {
 }
 
 /// One series of a snapshot, read when it is its turn.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SeriesReader<'a> {
     labels: &'a Labels,
     series: &'a SeriesHead,
@@ -45,10 +45,10 @@ pub enum Latest {
     Histogram(HistogramSample),
 }
 
-impl<'a> SeriesReader<'a> {
+impl SeriesReader<'_> {
     /// Identity, including `__name__`.
     #[must_use]
-    pub fn labels(&self) -> &'a Labels {
+    pub fn labels(&self) -> &Labels {
         self.labels
     }
 
