@@ -8,10 +8,12 @@
 //! assert_eq!(error.to_string(), "1:4: parse error: unclosed left parenthesis");
 //! ```
 
+pub mod annotations;
 mod ast;
 mod check;
 mod eval;
 mod functions;
+pub mod native;
 mod parser;
 mod print;
 mod token;
@@ -21,5 +23,5 @@ pub use ast::{
     Selector, Subquery, Text, TimeShift, Unary, ValueType,
 };
 pub use eval::{Answer, EvalError, Settings, Steps, Value, VectorSample, instant, range};
-pub use functions::Function;
+pub use functions::{Arity, Function};
 pub use parser::{ParseError, parse, parse_selector};

@@ -57,6 +57,23 @@ pub(crate) fn number_text(value: f64) -> String {
     value.to_string()
 }
 
+/// A number as Go's `%g` prints it: shortest digits, with an exponent below 1e-4 and from 1e6 on.
+pub(crate) fn general_text(value: f64) -> String {
+    if !value.is_finite() || value == 0.0 {
+        return if value == 0.0 && value.is_sign_negative() { "-0".to_owned() } else { number_text(value) };
+    }
+    let scientific = format!("{value:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else {
+        return scientific;
+    };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if (-4..6).contains(&exponent) {
+        return value.to_string();
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{digits}e{sign}{:02}", exponent.abs())
+}
+
 impl Display for TimeShift {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.at {
