@@ -1,6 +1,9 @@
 //! Decompression that stops at a limit instead of filling the memory.
 
 use std::io::Read;
+use std::sync::{Mutex, PoisonError};
+
+use crate::Limits;
 
 /// Why a compressed body was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,13 @@ pub enum DecompressError {
 /// # Errors
 /// `DecompressError` when it is damaged or declares more than `max` bytes; nothing is allocated in that case.
 pub fn snappy_block(body: &[u8], max: usize) -> Result<Vec<u8>, DecompressError> {
+    let mut opened = vec![0; snappy_length(body, max)?];
+    snap::raw::Decoder::new().decompress(body, &mut opened).map_err(DecompressError::Snappy)?;
+    Ok(opened)
+}
+
+/// The bytes a snappy block opens to, as far as that is credible and allowed.
+fn snappy_length(body: &[u8], max: usize) -> Result<usize, DecompressError> {
     let declared = snap::raw::decompress_len(body).map_err(DecompressError::Snappy)?;
     if declared > max {
         return Err(DecompressError::TooLarge { found: declared, limit: max });
@@ -44,7 +54,7 @@ pub fn snappy_block(body: &[u8], max: usize) -> Result<Vec<u8>, DecompressError>
         let got_len = body.len().saturating_mul(64) as u64;
         return Err(DecompressError::Snappy(snap::Error::HeaderMismatch { expected_len: declared as u64, got_len }));
     }
-    snap::raw::Decoder::new().decompress_vec(body).map_err(DecompressError::Snappy)
+    Ok(declared)
 }
 
 /// Opens gzip, also of several members; reads at most one byte past `max`.
@@ -62,11 +72,49 @@ pub fn gzip(body: &[u8], max: usize) -> Result<Vec<u8>, DecompressError> {
 }
 
 /// Checks the received size and opens the snappy block.
-pub(crate) fn snappy_within(body: &[u8], limits: &crate::Limits) -> Result<Vec<u8>, DecompressError> {
-    if body.len() > limits.max_compressed_bytes {
-        return Err(DecompressError::CompressedTooLarge { found: body.len(), limit: limits.max_compressed_bytes });
-    }
+pub(crate) fn snappy_within(body: &[u8], limits: &Limits) -> Result<Vec<u8>, DecompressError> {
+    compressed_within(body, limits)?;
     snappy_block(body, limits.max_decoded_bytes)
+}
+
+fn compressed_within(body: &[u8], limits: &Limits) -> Result<(), DecompressError> {
+    let (found, limit) = (body.len(), limits.max_compressed_bytes);
+    if found > limit { Err(DecompressError::CompressedTooLarge { found, limit }) } else { Ok(()) }
+}
+
+/// Buffers that are kept.
+const KEPT_BUFFERS: usize = 8;
+
+/// Bytes of a buffer that is kept; a larger one served an unusual request and is given back.
+const KEPT_BYTES: usize = 4 << 20;
+
+/// Memory for opened bodies that is used again: fresh memory costs more than the decompression.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    /// Like [`snappy_within`], and hands the opened body to `read`.
+    pub(crate) fn snappy_within<T>(
+        &self,
+        body: &[u8],
+        limits: &Limits,
+        read: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, DecompressError> {
+        compressed_within(body, limits)?;
+        let length = snappy_length(body, limits.max_decoded_bytes)?;
+        let mut buffer = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        if buffer.len() < length {
+            buffer.resize(length, 0);
+        }
+        let opened = buffer.get_mut(..length).unwrap_or_default();
+        let result = snap::raw::Decoder::new().decompress(body, opened).map_err(DecompressError::Snappy);
+        let result = result.map(|_| read(opened));
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if buffer.capacity() <= KEPT_BYTES && kept.len() < KEPT_BUFFERS {
+            kept.push(buffer);
+        }
+        result
+    }
 }
 
 #[cfg(test)]
@@ -119,6 +167,15 @@ mod tests {
         fn both_round_trip(bytes in proptest::collection::vec(0_u8..4, 0..2000)) {
             let snappy = snap::raw::Encoder::new().compress_vec(&bytes).unwrap();
             prop_assert_eq!(&snappy_block(&snappy, 2000).unwrap(), &bytes);
+            let buffers = Buffers::default();
+            for _ in 0..2 {
+                let longer = snap::raw::Encoder::new().compress_vec(&[7; 500]).unwrap();
+                buffers.snappy_within(&longer, &Limits::default(), |opened| assert_eq!(opened, [7; 500])).unwrap();
+                let opened = buffers.snappy_within(&snappy, &Limits::default(), <[u8]>::to_vec);
+                prop_assert_eq!(&opened.unwrap(), &bytes);
+                prop_assert!(buffers.snappy_within(&snappy[..snappy.len() - 1], &Limits::default(), |_| ()).is_err() || bytes.is_empty());
+            }
+            prop_assert_eq!(buffers.0.lock().unwrap().len(), 1);
             prop_assert_eq!(&gzip(&gzipped(&bytes), 2000).unwrap(), &bytes);
         }
     }

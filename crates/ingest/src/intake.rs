@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use signal::{AttributeValue, Exemplar, Labels, SeriesWrite, Span, StreamWrite, Timestamp, WriteBatch};
+use signal::{
+    AttributeValue, Exemplar, HistogramSample, Labels, SeriesWrite, Span, StreamWrite, Timestamp, WriteBatch,
+};
 
 use crate::rejection::{Refusals, excerpt};
-use crate::{Limits, Rejection};
+use crate::{Limits, Prepared, Rejection, native};
 
 /// Decides which items of a batch may be stored, and remembers how many may not.
 #[derive(Debug, Default)]
@@ -54,13 +56,15 @@ impl Intake {
 
     /// Keeps what is within the limits at `now`.
     ///
-    /// A series or stream that breaks a rule goes with all its samples or lines; a sample, exemplar, line, span or
-    /// metadata that does goes alone. Each counts as one.
-    pub fn admit(&mut self, mut batch: WriteBatch, now: Timestamp) -> Admitted {
+    /// A series or stream that breaks a rule goes with all its samples or lines; a sample, histogram, exemplar, line,
+    /// span or metadata that does goes alone. Each counts as one.
+    pub fn admit(&mut self, batch: impl Into<Prepared>, now: Timestamp) -> Admitted {
+        let prepared = batch.into();
+        let labels = if prepared.has_labels_within(&self.limits) { Seen::Before } else { Seen::Never };
+        let mut batch = prepared.into_batch();
         let mut refusals = Refusals::default();
-        let horizon = now.plus(self.limits.max_future);
-        let gate = Gate { limits: self.limits, horizon };
-        batch.series.retain_mut(|series| gate.series(series, &mut refusals));
+        let gate = Gate { limits: self.limits, horizon: now.plus(self.limits.max_future) };
+        batch.series.retain_mut(|series| gate.series(series, labels, &mut refusals));
         batch.streams.retain_mut(|stream| gate.stream(stream, &mut refusals));
         batch.spans.retain(|span| keep(gate.span(span), 1, &mut refusals));
         batch.metadata.retain(|family| {
@@ -97,6 +101,18 @@ fn text(what: &str, name: &str, (key, limit): (&str, usize)) -> Verdict {
     Err(("name_too_long", example))
 }
 
+/// Whether the labels of a series keep the limits, for a decoder that remembers it.
+pub(crate) fn labels_are_within(labels: &Labels, limits: &Limits) -> bool {
+    Gate { limits: *limits, horizon: Timestamp::MAX }.series_labels(labels).is_ok()
+}
+
+/// Whether labels have been through the gate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Before,
+    Never,
+}
+
 /// The limits with `now` worked in.
 struct Gate {
     limits: Limits,
@@ -104,15 +120,25 @@ struct Gate {
 }
 
 impl Gate {
-    fn series(&self, series: &mut SeriesWrite, refusals: &mut Refusals) -> bool {
-        let items = (series.samples.len() + series.exemplars.len()).max(1);
-        if !keep(self.series_labels(&series.labels), items, refusals) {
+    fn series(&self, series: &mut SeriesWrite, labels: Seen, refusals: &mut Refusals) -> bool {
+        let items = (series.samples.len() + series.histograms.len() + series.exemplars.len()).max(1);
+        if labels == Seen::Never && !keep(self.series_labels(&series.labels), items, refusals) {
             return false;
         }
         let labels = &series.labels;
         series.samples.retain(|sample| keep(self.time(sample.at, || labels.to_string()), 1, refusals));
+        series.histograms.retain(|sample| keep(self.histogram(sample, labels), 1, refusals));
         series.exemplars.retain(|exemplar| keep(self.exemplar(exemplar, labels), 1, refusals));
-        !series.samples.is_empty() || !series.exemplars.is_empty()
+        !series.samples.is_empty() || !series.histograms.is_empty() || !series.exemplars.is_empty()
+    }
+
+    fn histogram(&self, sample: &HistogramSample, series: &Labels) -> Verdict {
+        let limit = self.limits.max_histogram_buckets;
+        if native::bucket_count(&sample.histogram).max(sample.histogram.custom_values.len()) > limit {
+            let invalid = native::InvalidHistogram::TooManyBuckets { limit };
+            return Err((invalid.reason(), invalid.about(series)));
+        }
+        self.time(sample.at, || series.to_string())
     }
 
     fn stream(&self, stream: &mut StreamWrite, refusals: &mut Refusals) -> bool {

@@ -21,9 +21,13 @@
 pub mod compression;
 pub mod exposition;
 mod intake;
+mod label_cache;
 mod limits;
 pub mod loki_push;
+pub mod native;
 pub mod otlp;
+mod prepared;
+pub mod prometheus_tsdb;
 mod quoted;
 mod rejection;
 pub mod relabel;
@@ -33,5 +37,6 @@ mod wire;
 
 pub use intake::{Admitted, Intake};
 pub use limits::Limits;
+pub use prepared::Prepared;
 pub use rejection::{Decoded, Rejection};
 pub use wire::WireError;

@@ -27,6 +27,8 @@ pub struct Limits {
     pub max_attributes: usize,
     /// Characters of an exemplar's labels, names and values together. Default 128, as OpenMetrics.
     pub max_exemplar_chars: usize,
+    /// Buckets, spans or custom bounds of a native histogram, both sides together. Default 10,000.
+    pub max_histogram_buckets: usize,
     /// How far ahead of our clock a time may be. Default 10 minutes.
     pub max_future: Duration,
 }
@@ -44,6 +46,7 @@ impl Default for Limits {
             max_line_bytes: 256 << 10,
             max_attributes: 128,
             max_exemplar_chars: 128,
+            max_histogram_buckets: 10_000,
             max_future: Duration::from_secs(600),
         }
     }

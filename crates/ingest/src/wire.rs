@@ -89,8 +89,54 @@ impl<'a> Field<'a> {
         self.unsigned().map(u64::cast_signed)
     }
 
+    /// A `sint64` or `sint32`: negative numbers are zigzagged.
+    pub(crate) fn signed(self) -> Result<i64, WireError> {
+        self.unsigned().map(unzigzag)
+    }
+
+    /// One of a repeated `sint64`, or all of a packed one; nothing is added past `most`.
+    pub(crate) fn add_signed(self, numbers: &mut Vec<i64>, most: usize) -> Result<(), WireError> {
+        match self.value {
+            Value::Varint(number) => push_within(numbers, unzigzag(number), most),
+            Value::Bytes(bytes) => {
+                for number in packed(bytes) {
+                    push_within(numbers, unzigzag(number?), most);
+                }
+            }
+            Value::Fixed64(_) | Value::Fixed32 => return Err(self.wrong("whole numbers")),
+        }
+        Ok(())
+    }
+
+    /// One of a repeated `double`, or all of a packed one; nothing is added past `most`.
+    pub(crate) fn add_doubles(self, numbers: &mut Vec<f64>, most: usize) -> Result<(), WireError> {
+        match self.value {
+            Value::Fixed64(bits) => push_within(numbers, f64::from_bits(bits), most),
+            Value::Bytes(bytes) => {
+                let (doubles, rest) = bytes.as_chunks::<8>();
+                if !rest.is_empty() {
+                    return Err(WireError::Truncated);
+                }
+                let room = most.saturating_sub(numbers.len());
+                numbers.extend(doubles.iter().take(room).map(|bytes| f64::from_le_bytes(*bytes)));
+            }
+            Value::Varint(_) | Value::Fixed32 => return Err(self.wrong("doubles")),
+        }
+        Ok(())
+    }
+
     fn wrong(self, expected: &'static str) -> WireError {
         WireError::WrongType { field: self.number, expected }
+    }
+}
+
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}
+
+fn push_within<T>(numbers: &mut Vec<T>, number: T, most: usize) {
+    if numbers.len() < most {
+        numbers.push(number);
     }
 }
 
@@ -101,6 +147,23 @@ pub(crate) struct Fields<'a> {
 
 pub(crate) fn fields(message: &[u8]) -> Fields<'_> {
     Fields { rest: message }
+}
+
+/// Splits off the fields at the start of `message` that are messages, texts or bytes numbered `number` (1 to 15).
+///
+/// Their content is not looked at: what is split off may be compared or hashed as it is.
+pub(crate) fn leading(message: &[u8], number: u8) -> Result<(&[u8], &[u8]), WireError> {
+    let key = number << 3 | 2;
+    let mut rest = message;
+    while let Some((first, after)) = rest.split_first() {
+        if *first != key {
+            break;
+        }
+        let mut field = Fields { rest: after };
+        field.bytes()?;
+        rest = field.rest;
+    }
+    message.split_at_checked(message.len() - rest.len()).ok_or(WireError::Truncated)
 }
 
 /// The numbers of a packed repeated field.
@@ -150,10 +213,7 @@ impl<'a> Fields<'a> {
         let value = match key & 7 {
             0 => Value::Varint(self.varint()?),
             1 => Value::Fixed64(u64::from_le_bytes(self.array()?)),
-            2 => {
-                let length = usize::try_from(self.varint()?).map_err(|_| WireError::Truncated)?;
-                Value::Bytes(self.take(length)?)
-            }
+            2 => Value::Bytes(self.bytes()?),
             5 => {
                 self.array::<4>()?;
                 Value::Fixed32
@@ -165,7 +225,25 @@ impl<'a> Fields<'a> {
         Ok(Field { number, value })
     }
 
+    /// What a length stands before.
+    fn bytes(&mut self) -> Result<&'a [u8], WireError> {
+        let length = usize::try_from(self.varint()?).map_err(|_| WireError::Truncated)?;
+        self.take(length)
+    }
+
+    #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
+        // Keys and most lengths are one byte.
+        if let Some((byte, rest)) = self.rest.split_first()
+            && *byte < 0x80
+        {
+            self.rest = rest;
+            return Ok(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Result<u64, WireError> {
         let mut number = 0_u64;
         for shift in (0..70).step_by(7) {
             let (byte, rest) = self.rest.split_first().ok_or(WireError::Truncated)?;
@@ -230,9 +308,48 @@ mod tests {
         }
 
         #[test]
+        fn lists_are_read_packed_or_not(
+            numbers in proptest::collection::vec(any::<i64>(), 0..9),
+            doubles in proptest::collection::vec(any::<u64>().prop_map(f64::from_bits), 0..9),
+        ) {
+            let mut bytes = Vec::new();
+            for number in &numbers {
+                prost::encoding::sint64::encode(1, number, &mut bytes);
+            }
+            prost::encoding::sint64::encode_packed(1, &numbers, &mut bytes);
+            prost::encoding::double::encode_repeated(2, &doubles, &mut bytes);
+            prost::encoding::double::encode_packed(2, &doubles, &mut bytes);
+            let (mut read_numbers, mut read_doubles) = (Vec::new(), Vec::new());
+            for field in fields(&bytes) {
+                let field = field.unwrap();
+                match field.number {
+                    1 => field.add_signed(&mut read_numbers, 12).unwrap(),
+                    _ => field.add_doubles(&mut read_doubles, 12).unwrap(),
+                }
+            }
+            let twice: Vec<_> = numbers.iter().chain(&numbers).copied().take(12).collect();
+            prop_assert_eq!(read_numbers, twice);
+            let twice: Vec<_> = doubles.iter().chain(&doubles).map(|number| number.to_bits()).take(12).collect();
+            prop_assert_eq!(read_doubles.iter().map(|number| number.to_bits()).collect::<Vec<_>>(), twice);
+        }
+
+        #[test]
+        fn leading_fields_are_split_off(texts in proptest::collection::vec(".{0,200}", 0..5), more in any::<i64>()) {
+            let mut head = Vec::new();
+            prost::encoding::string::encode_repeated(1, &texts, &mut head);
+            let mut message = head.clone();
+            prost::encoding::int64::encode(2, &more, &mut message);
+            prost::encoding::string::encode_repeated(1, &texts, &mut message);
+            prop_assert_eq!(leading(&message, 1).unwrap(), message.split_at(head.len()));
+        }
+
+        #[test]
         fn any_bytes_end(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(fields(&bytes).count() <= bytes.len());
             prop_assert!(packed(&bytes).count() <= bytes.len());
+            if let Ok((head, rest)) = leading(&bytes, 1) {
+                prop_assert_eq!(head.len() + rest.len(), bytes.len());
+            }
         }
     }
 }

@@ -2,120 +2,124 @@
 //!
 //! Message shapes: `io/prometheus/write/v2/types.proto` of Prometheus.
 
-use signal::{Exemplar, Labels, MetricMetadata, SeriesWrite, Timestamp};
+use signal::{Exemplar, Labels, MetricMetadata, Timestamp};
 
-use super::{DecodeError, checked_labels, kind, sample};
-use crate::compression::snappy_within;
-use crate::rejection::{Refusals, excerpt};
+use super::request::{Pairs, Points, Request, kind, sample};
+use super::{DecodeError, histogram};
+use crate::Limits;
+use crate::label_cache::Key;
 use crate::wire::{Field, fields, packed};
-use crate::{Decoded, Limits};
 
-/// Reads a snappy-compressed `io.prometheus.write.v2.Request`. The rules are those of [`decode`](super::decode).
-///
-/// # Errors
-/// `DecodeError` when the body as a whole is unreadable or over a limit.
-pub fn decode_v2(body: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
-    decode_message(&snappy_within(body, limits)?, limits)
-}
-
-pub(super) fn decode_message(message: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
-    let mut reader = Reader { symbols: Vec::new(), limits, refusals: Refusals::default() };
+pub(super) fn read(message: &[u8], request: &mut Request<'_>) -> Result<(), DecodeError> {
+    let mut symbols = Symbols { table: Vec::new(), limits: request.limits };
     // The table may follow the series, so it is read first.
     for field in fields(message) {
         let field = field?;
         if field.number == 4 {
-            reader.symbols.push(field.text()?);
-            if reader.symbols.len() > limits.max_items {
-                return Err(DecodeError::TooMany { limit: limits.max_items });
+            let text = field.text()?;
+            symbols.table.push((text, request.key(text.as_bytes())));
+            if symbols.table.len() > request.limits.max_items {
+                return Err(DecodeError::TooMany { limit: request.limits.max_items });
             }
         }
     }
-    let mut decoded = Decoded::default();
-    let mut samples = 0;
+    let mut scratch = Vec::new();
     for field in fields(message) {
         let field = field?;
-        if field.number != 5 {
-            continue;
+        if field.number == 5 {
+            time_series(field.bytes()?, request, &symbols, &mut scratch)?;
         }
-        let (series, metadata) = reader.series(field.bytes()?)?;
-        samples += series.samples.len() + series.exemplars.len();
-        if samples > limits.max_items {
-            return Err(DecodeError::TooMany { limit: limits.max_items });
-        }
-        if !series.samples.is_empty() || !series.exemplars.is_empty() {
-            decoded.batch.series.push(series);
-        }
-        // Every series of a family repeats what the family says.
-        decoded.batch.metadata.extend(metadata.filter(|new| decoded.batch.metadata.last() != Some(new)));
     }
-    decoded.rejected = reader.refusals.into_rejections();
-    Ok(decoded)
+    Ok(())
 }
 
-struct Reader<'a> {
-    symbols: Vec<&'a str>,
-    limits: &'a Limits,
-    refusals: Refusals,
+/// The table of texts, each with its hash when labels are remembered.
+struct Symbols<'m> {
+    table: Vec<(&'m str, Option<Key>)>,
+    limits: &'m Limits,
 }
 
-impl<'a> Reader<'a> {
-    fn series(&mut self, message: &[u8]) -> Result<(SeriesWrite, Option<MetricMetadata>), DecodeError> {
-        let mut pairs = Vec::new();
-        let mut series = SeriesWrite::default();
-        let mut metadata = MetricMetadata::default();
-        let mut histograms = 0;
-        for field in fields(message) {
-            let field = field?;
-            match field.number {
-                1 => pairs = self.pairs(field)?,
-                2 if series.samples.len() <= self.limits.max_items => series.samples.push(sample(field)?),
-                3 => histograms += 1,
-                4 if series.exemplars.len() <= self.limits.max_items => series.exemplars.push(self.exemplar(field)?),
-                5 => metadata = self.metadata(field)?,
-                _ => {}
+fn time_series(
+    message: &[u8],
+    request: &mut Request<'_>,
+    symbols: &Symbols<'_>,
+    scratch: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
+    let limits = request.limits;
+    let mut refs: &[u8] = &[];
+    let mut points = Points::default();
+    let mut metadata = MetricMetadata::default();
+    for field in fields(message) {
+        let field = field?;
+        let series = &mut points.series;
+        match field.number {
+            1 => refs = field.bytes()?,
+            2 if series.samples.len() <= limits.max_items => series.samples.push(sample(field)?),
+            3 if series.histograms.len() + points.invalid.len() <= limits.max_items => {
+                match histogram::read(field, limits.max_histogram_buckets)? {
+                    Ok(histogram) => series.histograms.push(histogram),
+                    Err(invalid) => points.invalid.push(invalid),
+                }
+            }
+            4 if series.exemplars.len() <= limits.max_items => series.exemplars.push(symbols.exemplar(field)?),
+            5 => metadata = symbols.metadata(field)?,
+            _ => {}
+        }
+    }
+    symbols.hashes(refs, scratch)?;
+    let labels = request.labels(scratch, || symbols.pairs(refs))?;
+    if metadata == MetricMetadata::default() {
+        request.add(labels, points)?;
+        return Ok(());
+    }
+    let name = labels.as_ref().ok().and_then(|labels| family(labels.metric_name()?, metadata.kind));
+    let is_kept = request.add(labels, points)?;
+    metadata.name = name.unwrap_or_default();
+    // Every series of a family repeats what the family says.
+    if is_kept && request.batch.metadata.last() != Some(&metadata) {
+        request.batch.metadata.push(metadata);
+    }
+    Ok(())
+}
+
+/// Metadata is about the family, and a series knows only its own name.
+fn family(name: &str, kind: signal::MetricKind) -> Option<String> {
+    let family = match kind {
+        signal::MetricKind::Histogram | signal::MetricKind::Summary => {
+            ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+        }
+        signal::MetricKind::Counter
+        | signal::MetricKind::Gauge
+        | signal::MetricKind::GaugeHistogram
+        | signal::MetricKind::Info
+        | signal::MetricKind::StateSet
+        | signal::MetricKind::Unknown => name,
+    };
+    Some(family.to_owned())
+}
+
+impl<'m> Symbols<'m> {
+    /// Puts the hashes of the texts into `out`: they stand for the labels in any request, as the numbers do in this one.
+    fn hashes(&self, refs: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+        out.clear();
+        // As far as `pairs` goes, too.
+        for at in packed(refs).take(2 * (self.limits.max_labels + 1)) {
+            let (_, key) = self.symbol(at?)?;
+            if let Some(key) = key {
+                out.extend_from_slice(&key.to_bytes());
             }
         }
-        let refused = (series.samples.len() + series.exemplars.len() + histograms).max(1);
-        match checked_labels(pairs) {
-            Ok(labels) => series.labels = labels,
-            Err((reason, example)) => {
-                self.refusals.refuse(reason, refused, || example);
-                return Ok((SeriesWrite::default(), None));
-            }
-        }
-        if histograms > 0 {
-            self.refusals.refuse("native_histogram", histograms, || {
-                format!("native histograms are not kept yet: `{}`", excerpt(&series.labels.to_string()))
-            });
-        }
-        if metadata == MetricMetadata::default() {
-            return Ok((series, None));
-        }
-        let name = series.labels.metric_name().unwrap_or("");
-        // Metadata is about the family, and a series knows only its own name.
-        let family = match metadata.kind {
-            signal::MetricKind::Histogram | signal::MetricKind::Summary => {
-                ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
-            }
-            signal::MetricKind::Counter
-            | signal::MetricKind::Gauge
-            | signal::MetricKind::GaugeHistogram
-            | signal::MetricKind::Info
-            | signal::MetricKind::StateSet
-            | signal::MetricKind::Unknown => name,
-        };
-        family.clone_into(&mut metadata.name);
-        Ok((series, Some(metadata)))
+        Ok(())
     }
 
-    fn pairs(&self, field: Field<'_>) -> Result<Vec<(&'a str, &'a str)>, DecodeError> {
+    fn pairs(&self, refs: &[u8]) -> Result<Pairs<'m>, DecodeError> {
         let mut pairs = Vec::new();
-        let mut refs = packed(field.bytes()?);
+        let mut refs = packed(refs);
         while let Some(name) = refs.next() {
             let value = refs.next().ok_or(DecodeError::OddLabels)?;
             // One past the limit is enough for the intake to see that there are too many.
             if pairs.len() <= self.limits.max_labels {
-                pairs.push((self.symbol(name?)?, self.symbol(value?)?));
+                pairs.push((self.symbol(name?)?.0, self.symbol(value?)?.0));
             }
         }
         Ok(pairs)
@@ -126,7 +130,7 @@ impl<'a> Reader<'a> {
         for field in fields(field.bytes()?) {
             let field = field?;
             match field.number {
-                1 => exemplar.labels = Labels::from_pairs(self.pairs(field)?),
+                1 => exemplar.labels = Labels::from_pairs(self.pairs(field.bytes()?)?),
                 2 => exemplar.value = field.double()?,
                 3 => exemplar.at = Timestamp(field.int()?),
                 _ => {}
@@ -141,27 +145,28 @@ impl<'a> Reader<'a> {
             let field = field?;
             match field.number {
                 1 => metadata.kind = kind(field.unsigned()?),
-                3 => self.symbol(field.unsigned()?)?.clone_into(&mut metadata.help),
-                4 => self.symbol(field.unsigned()?)?.clone_into(&mut metadata.unit),
+                3 => self.symbol(field.unsigned()?)?.0.clone_into(&mut metadata.help),
+                4 => self.symbol(field.unsigned()?)?.0.clone_into(&mut metadata.unit),
                 _ => {}
             }
         }
         Ok(metadata)
     }
 
-    fn symbol(&self, at: u64) -> Result<&'a str, DecodeError> {
-        let symbol = usize::try_from(at).ok().and_then(|at| self.symbols.get(at));
-        symbol.copied().ok_or(DecodeError::NoSymbol { at, symbols: self.symbols.len() })
+    fn symbol(&self, at: u64) -> Result<(&'m str, Option<Key>), DecodeError> {
+        let symbol = usize::try_from(at).ok().and_then(|at| self.table.get(at));
+        symbol.copied().ok_or(DecodeError::NoSymbol { at, symbols: self.table.len() })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use prost::Message;
-    use signal::{MetricKind, Sample};
+    use signal::{MetricKind, Sample, Timestamp};
 
-    use super::*;
+    use crate::remote_write::tests::{HistogramMessage, Span};
+    use crate::remote_write::{RemoteWriteDecoder, decode_v2};
+    use crate::{Decoded, Limits};
 
     #[derive(Clone, PartialEq, Message)]
     struct Request {
@@ -177,8 +182,8 @@ mod tests {
         labels_refs: Vec<u32>,
         #[prost(message, repeated, tag = "2")]
         samples: Vec<Point>,
-        #[prost(bytes = "vec", repeated, tag = "3")]
-        histograms: Vec<Vec<u8>>,
+        #[prost(message, repeated, tag = "3")]
+        histograms: Vec<HistogramMessage>,
         #[prost(message, repeated, tag = "4")]
         exemplars: Vec<ExemplarMessage>,
         #[prost(message, optional, tag = "5")]
@@ -226,7 +231,16 @@ mod tests {
         let body = request(TimeSeries {
             labels_refs: vec![1, 2, 3, 4],
             samples: vec![Point { value: 2.0, timestamp: 9 }],
-            histograms: vec![vec![]],
+            histograms: vec![
+                HistogramMessage {
+                    count_int: Some(3),
+                    positive_spans: vec![Span { offset: 1, length: 2 }],
+                    positive_deltas: vec![1, 1],
+                    timestamp: 9,
+                    ..HistogramMessage::default()
+                },
+                HistogramMessage { schema: 99, ..HistogramMessage::default() },
+            ],
             exemplars: vec![ExemplarMessage { labels_refs: vec![3, 5], value: 0.5, timestamp: 8 }],
             metadata: Some(Metadata { kind: 3, help_ref: 5, unit_ref: 6 }),
             created_timestamp: 1,
@@ -239,7 +253,11 @@ mod tests {
         let family = &decoded.batch.metadata[0];
         assert_eq!((&*family.name, family.kind), ("h", MetricKind::Histogram));
         assert_eq!((&*family.help, &*family.unit), ("helps", "seconds"));
-        assert_eq!((decoded.rejected[0].reason, decoded.rejected[0].count), ("native_histogram", 1));
+        assert_eq!((decoded.rejected[0].reason, decoded.rejected[0].count), ("invalid_native_histogram", 1));
+        let decoder = RemoteWriteDecoder::new(Limits::default(), 1);
+        for _ in 0..2 {
+            assert_eq!(Decoded::from(decoder.decode_v2(&body).unwrap()), decoded);
+        }
     }
 
     #[test]
@@ -250,14 +268,24 @@ mod tests {
         ] {
             let body = request(TimeSeries { labels_refs: refs, ..TimeSeries::default() });
             assert_eq!(decode_v2(&body, &Limits::default()).unwrap_err().to_string(), want);
+            assert_eq!(RemoteWriteDecoder::new(Limits::default(), 1).decode_v2(&body).unwrap_err().to_string(), want);
         }
     }
 
-    proptest! {
-        #[test]
-        fn any_bytes_decode_or_err(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = decode_v2(&bytes, &Limits::default());
-            let _ = decode_message(&bytes, &Limits::default());
+    #[test]
+    fn numbers_mean_what_the_table_of_the_request_says() {
+        let decoder = RemoteWriteDecoder::new(Limits::default(), 1);
+        for value in ["a", "b", "a", "b"] {
+            let timeseries = TimeSeries {
+                labels_refs: vec![1, 2, 3, 4],
+                samples: vec![Point { value: 2.0, timestamp: 9 }],
+                ..TimeSeries::default()
+            };
+            let symbols = ["", "__name__", "m", "x", value].map(str::to_owned).to_vec();
+            let message = Request { symbols, timeseries: vec![timeseries] }.encode_to_vec();
+            let body = snap::raw::Encoder::new().compress_vec(&message).unwrap();
+            let batch = decoder.decode_v2(&body).unwrap().batch.into_batch();
+            assert_eq!(batch.series[0].labels.to_string(), format!("m{{x={value:?}}}"));
         }
     }
 }

@@ -1,0 +1,254 @@
+//! Label sets by the bytes that senders write for them.
+//!
+//! A sender repeats the labels of a series with every sample, in the same bytes. What those bytes mean is worked out once;
+//! from then on a hash of 128 bits finds the finished set. The hash is keyed, so that nobody can make two sets meet.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use signal::Labels;
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_secret};
+
+/// Sets of one generation. Two are kept, so that a sender with up to this many series always meets its own.
+pub(crate) const GENERATION: usize = 128 * 1024;
+
+/// Bytes of label text of one generation, for the case that sets are long.
+const GENERATION_BYTES: usize = 64 << 20;
+
+/// The hash of some bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Key([u64; 2]);
+
+impl Key {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        let Self([low, high]) = self;
+        (u128::from(low) | u128::from(high) << 64).to_le_bytes()
+    }
+}
+
+impl std::hash::Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self([low, _]) = self;
+        state.write_u64(*low);
+    }
+}
+
+/// Keys are hashes already.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// A bounded memory of label sets that threads share.
+#[derive(Debug)]
+pub(crate) struct LabelCache {
+    secret: [u8; 192],
+    generation: usize,
+    generations: RwLock<Generations>,
+}
+
+#[derive(Debug, Default)]
+struct Generations {
+    young: Generation,
+    old: Generation,
+}
+
+/// Sets in the order in which they came, which is the order in which a sender will ask for them again.
+#[derive(Debug, Default)]
+struct Generation {
+    sets: Vec<(Key, Labels)>,
+    places: HashMap<Key, u32, BuildHasherDefault<AsItIs>>,
+    bytes: usize,
+}
+
+impl LabelCache {
+    /// Remembers at least the last `generation` sets.
+    pub(crate) fn new(seed: u64, generation: usize) -> Self {
+        let mut secret = [0; 192];
+        for (at, chunk) in (0_u64..).zip(secret.chunks_mut(8)) {
+            chunk.copy_from_slice(&xxh3_64_with_seed(&at.to_le_bytes(), seed).to_le_bytes());
+        }
+        Self { secret, generation: generation.max(1), generations: RwLock::default() }
+    }
+
+    #[inline]
+    pub(crate) fn key(&self, bytes: &[u8]) -> Key {
+        let hash = xxh3_128_with_secret(bytes, &self.secret);
+        Key([hash as u64, (hash >> 64) as u64])
+    }
+
+    /// For the look-ups of one request; what is new waits until [`learn`](Self::learn).
+    pub(crate) fn read(&self) -> Reading<'_> {
+        let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
+        Reading { generations, expected: 0, learned: Vec::new(), most: self.generation }
+    }
+
+    /// Takes in what a request brought.
+    pub(crate) fn learn(&self, learned: Vec<(Key, Labels)>) {
+        if learned.is_empty() {
+            return;
+        }
+        let mut ended = Vec::new();
+        let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);
+        for (key, labels) in learned {
+            ended.extend(generations.learn(key, labels, self.generation));
+        }
+        drop(generations);
+        // Freeing many sets takes a while, and nobody should wait for it.
+        drop(ended);
+    }
+}
+
+impl Generations {
+    /// The generation that ends with this set, if one does.
+    fn learn(&mut self, key: Key, labels: Labels, most: usize) -> Option<Generation> {
+        if self.young.places.contains_key(&key) {
+            return None;
+        }
+        let is_full = self.young.sets.len() >= most || self.young.bytes >= GENERATION_BYTES;
+        let ended = is_full.then(|| std::mem::replace(&mut self.old, std::mem::take(&mut self.young)));
+        if let Ok(place) = u32::try_from(self.young.sets.len()) {
+            self.young.bytes += labels.bytes();
+            self.young.places.insert(key, place);
+            self.young.sets.push((key, labels));
+        }
+        ended
+    }
+}
+
+impl Generation {
+    fn get(&self, key: Key, expected: usize) -> Option<(usize, &Labels)> {
+        let at =
+            |place: usize| self.sets.get(place).filter(|(found, _)| *found == key).map(|(_, labels)| (place, labels));
+        at(expected).or_else(|| at(usize::try_from(*self.places.get(&key)?).ok()?))
+    }
+}
+
+/// The look-ups of one request.
+pub(crate) struct Reading<'c> {
+    generations: RwLockReadGuard<'c, Generations>,
+    /// Behind the set found last: senders keep their order.
+    expected: usize,
+    learned: Vec<(Key, Labels)>,
+    most: usize,
+}
+
+impl Reading<'_> {
+    #[inline]
+    pub(crate) fn get(&mut self, key: Key) -> Option<Labels> {
+        if let Some((place, labels)) = self.generations.young.get(key, self.expected) {
+            self.expected = place + 1;
+            return Some(labels.clone());
+        }
+        let (place, labels) = self.generations.old.get(key, self.expected)?;
+        self.expected = place + 1;
+        let labels = labels.clone();
+        // What is still in use moves on to the next generation.
+        self.keep(key, labels.clone());
+        Some(labels)
+    }
+
+    /// Keeps a set for [`LabelCache::learn`].
+    pub(crate) fn keep(&mut self, key: Key, labels: Labels) {
+        if self.learned.len() < self.most {
+            self.learned.push((key, labels));
+        }
+    }
+
+    pub(crate) fn into_learned(self) -> Vec<(Key, Labels)> {
+        self.learned
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn labels(n: usize) -> Labels {
+        Labels::from_pairs([("__name__", format!("m{n}"))])
+    }
+
+    /// Asks for one set after the other and says which were known.
+    fn ask(cache: &LabelCache, sets: &[usize]) -> Vec<bool> {
+        let mut reading = cache.read();
+        let mut known = Vec::new();
+        for n in sets {
+            let key = cache.key(&n.to_le_bytes());
+            let found = reading.get(key);
+            known.push(found.is_some());
+            match found {
+                Some(found) => assert_eq!(found, labels(*n)),
+                None => reading.keep(key, labels(*n)),
+            }
+        }
+        let learned = reading.into_learned();
+        cache.learn(learned);
+        known
+    }
+
+    #[test]
+    fn what_is_asked_for_stays_and_the_rest_goes() {
+        let cache = LabelCache::new(7, 3);
+        for (case, sets, known) in [
+            ("all new", &[1, 2, 3][..], &[false, false, false][..]),
+            ("another order", &[3, 1, 2], &[true, true, true]),
+            ("one more ends the generation", &[4], &[false]),
+            ("which is still remembered", &[2, 5], &[true, false]),
+            ("the next generation ends", &[6], &[false]),
+            ("what nobody asked for is gone", &[2, 4, 5, 6, 1, 3], &[true, true, true, true, false, false]),
+        ] {
+            assert_eq!(ask(&cache, sets), known, "{case}");
+        }
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let cache = LabelCache::new(7, 100);
+        for n in 0..1000 {
+            ask(&cache, &[n]);
+        }
+        let generations = cache.generations.read().unwrap();
+        assert_eq!((generations.young.sets.len(), generations.old.sets.len()), (100, 100));
+        assert_eq!(generations.young.places.len(), 100);
+    }
+
+    #[test]
+    fn keys_depend_on_the_seed() {
+        let (one, other) = (LabelCache::new(1, 1), LabelCache::new(2, 1));
+        for length in [0, 5, 100, 300, 5000] {
+            let bytes = vec![b'x'; length];
+            assert_ne!(one.key(&bytes), other.key(&bytes), "{length} bytes");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_found_set_is_the_right_one(
+            seed in any::<u64>(),
+            generation in 1_usize..8,
+            requests in proptest::collection::vec(proptest::collection::vec(0_usize..20, 0..12), 0..12),
+        ) {
+            let cache = LabelCache::new(seed, generation);
+            for request in requests {
+                ask(&cache, &request);
+            }
+        }
+    }
+}

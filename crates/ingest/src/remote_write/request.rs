@@ -1,0 +1,176 @@
+//! What both protocols have in common: labels, samples, and what becomes of a request.
+
+use signal::{Labels, MetricKind, Sample, SeriesWrite, Timestamp, WriteBatch};
+
+use super::{DecodeError, RemoteWrite};
+use crate::intake::labels_are_within;
+use crate::label_cache::{Key, LabelCache, Reading};
+use crate::native::InvalidHistogram;
+use crate::rejection::{Refusals, excerpt};
+use crate::wire::{Field, WireError, fields};
+use crate::{Limits, Prepared, Rejection, native};
+
+/// Buckets that weigh as much as a sample.
+const BUCKETS_PER_ITEM: usize = 16;
+
+pub(super) type Pairs<'m> = Vec<(&'m str, &'m str)>;
+
+/// Why a series is refused, and the sentence for it.
+pub(super) type Refused = (&'static str, String);
+
+/// A request as far as it is read.
+pub(super) struct Request<'c> {
+    pub(super) limits: &'c Limits,
+    memory: Option<Memory<'c>>,
+    pub(super) batch: WriteBatch,
+    refusals: Refusals,
+    items: usize,
+    are_labels_within: bool,
+}
+
+/// Labels of earlier requests.
+struct Memory<'c> {
+    cache: &'c LabelCache,
+    reading: Reading<'c>,
+}
+
+/// The points of one series.
+#[derive(Default)]
+pub(super) struct Points {
+    pub(super) series: SeriesWrite,
+    pub(super) invalid: Vec<InvalidHistogram>,
+}
+
+impl<'c> Request<'c> {
+    pub(super) fn new(limits: &'c Limits, cache: Option<&'c LabelCache>) -> Self {
+        Self {
+            limits,
+            memory: cache.map(|cache| Memory { cache, reading: cache.read() }),
+            batch: WriteBatch::default(),
+            refusals: Refusals::default(),
+            items: 0,
+            are_labels_within: true,
+        }
+    }
+
+    /// The hash of `bytes`, when labels are remembered.
+    pub(super) fn key(&self, bytes: &[u8]) -> Option<Key> {
+        self.memory.as_ref().map(|memory| memory.cache.key(bytes))
+    }
+
+    /// The labels that `bytes` stand for, by `pairs` unless they are known.
+    #[inline]
+    pub(super) fn labels<'m>(
+        &mut self,
+        bytes: &[u8],
+        pairs: impl FnOnce() -> Result<Pairs<'m>, DecodeError>,
+    ) -> Result<Result<Labels, Refused>, DecodeError> {
+        let mut key = None;
+        if let Some(memory) = &mut self.memory {
+            let hash = memory.cache.key(bytes);
+            if let Some(labels) = memory.reading.get(hash) {
+                return Ok(Ok(labels));
+            }
+            key = Some(hash);
+        }
+        Ok(self.checked_labels(pairs()?, key))
+    }
+
+    /// Labels that are seen for the first time.
+    pub(super) fn checked_labels(&mut self, pairs: Pairs<'_>, key: Option<Key>) -> Result<Labels, Refused> {
+        let labels = checked_labels(pairs)?;
+        if !labels_are_within(&labels, self.limits) {
+            self.are_labels_within = false;
+        } else if let (Some(memory), Some(key)) = (&mut self.memory, key) {
+            memory.reading.keep(key, labels.clone());
+        }
+        Ok(labels)
+    }
+
+    /// Takes in one series; whether it was kept.
+    ///
+    /// # Errors
+    /// When the request has too many items.
+    #[inline]
+    pub(super) fn add(&mut self, labels: Result<Labels, Refused>, points: Points) -> Result<bool, DecodeError> {
+        let Points { mut series, invalid } = points;
+        let buckets: usize = series.histograms.iter().map(|sample| native::bucket_count(&sample.histogram)).sum();
+        let items = series.samples.len() + series.exemplars.len() + series.histograms.len() + invalid.len();
+        self.items += items + buckets / BUCKETS_PER_ITEM;
+        if self.items > self.limits.max_items {
+            return Err(DecodeError::TooMany { limit: self.limits.max_items });
+        }
+        match labels {
+            Ok(labels) => series.labels = labels,
+            Err((reason, example)) => {
+                self.refusals.refuse(reason, items.max(1), || example);
+                return Ok(false);
+            }
+        }
+        for invalid in invalid {
+            self.refusals.refuse(invalid.reason(), 1, || invalid.about(&series.labels));
+        }
+        if !series.samples.is_empty() || !series.histograms.is_empty() || !series.exemplars.is_empty() {
+            self.batch.series.push(series);
+        }
+        Ok(true)
+    }
+
+    /// The result, and what the cache should learn.
+    pub(super) fn finish(self) -> (RemoteWrite, Vec<(Key, Labels)>) {
+        let batch = if self.are_labels_within {
+            Prepared::with_labels_within(self.batch, *self.limits)
+        } else {
+            Prepared::from(self.batch)
+        };
+        let rejected: Vec<Rejection> = self.refusals.into_rejections();
+        let learned = self.memory.map(|memory| memory.reading.into_learned()).unwrap_or_default();
+        (RemoteWrite { batch, rejected }, learned)
+    }
+}
+
+/// The rules of remote write for labels: none without name, no name twice, a metric name.
+fn checked_labels(mut pairs: Pairs<'_>) -> Result<Labels, Refused> {
+    if !pairs.is_sorted_by_key(|(name, _)| *name) {
+        pairs.sort_by_key(|(name, _)| *name);
+    }
+    let shown = || excerpt(&Labels::from_pairs(pairs.iter().copied()).to_string());
+    if pairs.first().is_some_and(|(name, _)| name.is_empty()) {
+        return Err(("empty_label_name", format!("series has a label without a name: `{}`", shown())));
+    }
+    if let Some((name, _)) = pairs.iter().zip(pairs.iter().skip(1)).find(|(a, b)| a.0 == b.0).map(|(a, _)| a) {
+        return Err(("duplicate_label", format!("series has the label `{}` twice: `{}`", excerpt(name), shown())));
+    }
+    let labels = Labels::from_pairs(pairs.iter().copied());
+    if labels.metric_name().is_none() {
+        return Err(("missing_metric_name", format!("series has no metric name: `{}`", shown())));
+    }
+    Ok(labels)
+}
+
+#[inline]
+pub(super) fn sample(field: Field<'_>) -> Result<Sample, WireError> {
+    let mut sample = Sample { at: Timestamp(0), value: 0.0 };
+    for field in fields(field.bytes()?) {
+        let field = field?;
+        match field.number {
+            1 => sample.value = field.double()?,
+            2 => sample.at = Timestamp(field.int()?),
+            _ => {}
+        }
+    }
+    Ok(sample)
+}
+
+pub(super) fn kind(number: u64) -> MetricKind {
+    match number {
+        1 => MetricKind::Counter,
+        2 => MetricKind::Gauge,
+        3 => MetricKind::Histogram,
+        4 => MetricKind::GaugeHistogram,
+        5 => MetricKind::Summary,
+        6 => MetricKind::Info,
+        7 => MetricKind::StateSet,
+        _ => MetricKind::Unknown,
+    }
+}
