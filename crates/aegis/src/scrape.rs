@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::scrape::{
-    ACCEPT, Fetched, FileSd, Health, ScrapeConfig, Target, TargetGroup, TargetState, parse_file_sd, resolve,
+    Discovery, Fetched, FileSd, Health, ScrapeConfig, Target, TargetGroup, TargetState, accept, parse_target_groups,
+    resolve,
 };
 use ingest::{Limits, compression};
 use reqwest::Client;
@@ -120,7 +121,7 @@ impl Scraper {
 
     async fn scrape_once(&self, state: &mut TargetState, at: Timestamp) {
         let watch = Stopwatch::start();
-        let fetched = self.fetch(state.target()).await;
+        let fetched = self.fetch(state.target(), state.config()).await;
         let page =
             fetched.as_ref().map(|(body, kind)| Fetched { body, content_type: kind.as_deref() }).map_err(Clone::clone);
         let scraped = state.observe(page, at, watch.elapsed(), &self.limits);
@@ -130,12 +131,12 @@ impl Scraper {
     }
 
     /// The page and its content type, or why there is none.
-    async fn fetch(&self, target: &Target) -> Result<(Vec<u8>, Option<String>), String> {
+    async fn fetch(&self, target: &Target, job: &ScrapeConfig) -> Result<(Vec<u8>, Option<String>), String> {
         let request = self
             .client
             .get(&target.url)
             .timeout(target.timeout)
-            .header("Accept", ACCEPT)
+            .header("Accept", accept(&job.protocols, job.escaping))
             .header(ACCEPT_ENCODING, "gzip")
             .header("X-Prometheus-Scrape-Timeout-Seconds", target.timeout.as_secs_f64().to_string());
         let mut response = request.send().await.map_err(|error| plain(&error))?;
@@ -212,9 +213,13 @@ fn key(target: &Target) -> String {
 /// The groups in the job's target files. A file that cannot be read is a problem; its targets are gone meanwhile.
 fn discover(job: &ScrapeConfig, problems: &mut Vec<String>) -> Vec<TargetGroup> {
     let mut groups = Vec::new();
-    for file in job.file_sd.iter().flat_map(paths) {
+    let ways = job.discovery.iter().filter_map(|way| match way {
+        Discovery::File(files) => Some(files),
+        Discovery::Http(_) | Discovery::Dns(_) | Discovery::Kubernetes(_) => None,
+    });
+    for file in ways.flat_map(paths) {
         let read = std::fs::read(&file).map_err(|error| error.to_string());
-        match read.and_then(|json| parse_file_sd(&json).map_err(|error| error.to_string())) {
+        match read.and_then(|json| parse_target_groups(&json).map_err(|error| error.to_string())) {
             Ok(found) => groups.extend(found),
             Err(error) => problems.push(format!("{} of job `{}`: {error}", file.display(), job.job_name)),
         }
@@ -226,7 +231,7 @@ fn discover(job: &ScrapeConfig, problems: &mut Vec<String>) -> Vec<TargetGroup> 
 fn paths(sd: &FileSd) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for file in &sd.files {
-        let path = Path::new(file);
+        let path = file.as_path();
         let Some((head, tail)) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split_once('*'))
         else {
             paths.push(path.to_owned());

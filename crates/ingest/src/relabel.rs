@@ -2,12 +2,11 @@
 
 use md5::{Digest, Md5};
 use regex::Regex;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use signal::{Labels, LabelsBuilder};
 
 /// What a rule does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Action {
     /// Writes `replacement` to `target_label` when `regex` matches.
     #[default]
@@ -32,6 +31,32 @@ pub enum Action {
     Lowercase,
     /// Writes the source text in upper case to `target_label`.
     Uppercase,
+}
+
+/// Words of a configuration, in any case.
+const ACTIONS: [(&str, Action); 11] = [
+    ("replace", Action::Replace),
+    ("keep", Action::Keep),
+    ("drop", Action::Drop),
+    ("keepequal", Action::KeepEqual),
+    ("dropequal", Action::DropEqual),
+    ("hashmod", Action::HashMod),
+    ("labelmap", Action::LabelMap),
+    ("labeldrop", Action::LabelDrop),
+    ("labelkeep", Action::LabelKeep),
+    ("lowercase", Action::Lowercase),
+    ("uppercase", Action::Uppercase),
+];
+
+impl<'de> Deserialize<'de> for Action {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let found = ACTIONS.iter().find(|(known, _)| word.eq_ignore_ascii_case(known));
+        found.map(|(_, action)| *action).ok_or_else(|| {
+            let known = ACTIONS.map(|(known, _)| format!("`{known}`")).join(", ");
+            de::Error::custom(format!("unknown relabel action `{word}`, expected one of {known}"))
+        })
+    }
 }
 
 /// One rule as written in a configuration file.
@@ -68,6 +93,18 @@ pub struct Rule {
     replacement: String,
 }
 
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        self.action == other.action
+            && self.source_labels == other.source_labels
+            && self.separator == other.separator
+            && self.regex.as_str() == other.regex.as_str()
+            && self.modulus == other.modulus
+            && self.target_label == other.target_label
+            && self.replacement == other.replacement
+    }
+}
+
 /// Why a rule is not usable.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -101,19 +138,23 @@ impl Rule {
     /// `RuleError` names the first key that does not fit the action.
     pub fn check(file: RuleFile) -> Result<Self, RuleError> {
         let action = file.action;
+        // The default written out does no harm.
+        let differs = |given: &Option<String>, default: &str| given.as_ref().is_some_and(|given| given != default);
+        let (has_regex, has_separator, has_replacement) =
+            (differs(&file.regex, "(.*)"), differs(&file.separator, ";"), differs(&file.replacement, "$1"));
         let unused = match action {
             Action::LabelDrop | Action::LabelKeep => [
                 ("source_labels", !file.source_labels.is_empty()),
                 ("target_label", file.target_label.is_some()),
                 ("modulus", file.modulus.is_some()),
-                ("separator", file.separator.is_some()),
-                ("replacement", file.replacement.is_some()),
+                ("separator", has_separator),
+                ("replacement", has_replacement),
             ],
             Action::KeepEqual | Action::DropEqual => [
-                ("regex", file.regex.is_some()),
+                ("regex", has_regex),
                 ("modulus", file.modulus.is_some()),
-                ("separator", file.separator.is_some()),
-                ("replacement", file.replacement.is_some()),
+                ("separator", has_separator),
+                ("replacement", has_replacement),
                 ("", false),
             ],
             Action::Replace

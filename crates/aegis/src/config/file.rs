@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ingest::scrape::{ScrapeConfig, ScrapeFile};
+use ingest::scrape::{ScrapeConfig, ScrapeFile, ScrapeGlobal, Surroundings};
 use policy::{LimitSettings, Policy};
 use remediate::VerifySettings;
 use serde::Deserialize;
@@ -195,12 +195,14 @@ impl ConfigFile {
         }
         let listen = listen.unwrap_or_else(|| loopback(4300));
         let mut jobs: Vec<ScrapeConfig> = Vec::new();
+        let global = ScrapeGlobal::default();
+        let around = Surroundings { interval, timeout, global: &global, base };
         for job in self.scrape_configs {
-            match job.value.clone().check(interval, timeout) {
+            match job.value.clone().check(around) {
                 Ok(config) if jobs.iter().any(|known| known.job_name == config.job_name) => {
                     problems.add(&job, format!("job `{}` is defined twice", config.job_name));
                 }
-                Ok(config) => jobs.push(under(base, config)),
+                Ok(config) => jobs.push(config),
                 Err(error) => problems.add(&job, chain(&error)),
             }
         }
@@ -314,14 +316,6 @@ fn check_policies(files: &[Spanned<PathBuf>], base: &Path, problems: &mut Proble
         problems.add(file, format!("the policies do not load: {error}"));
     }
     policies
-}
-
-/// Paths of target files start at the configuration's directory, as in Prometheus.
-fn under(base: &Path, mut config: ScrapeConfig) -> ScrapeConfig {
-    for sd in &mut config.file_sd {
-        sd.files = sd.files.iter().map(|file| base.join(file).display().to_string()).collect();
-    }
-    config
 }
 
 fn loopback(port: u16) -> SocketAddr {

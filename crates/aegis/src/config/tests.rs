@@ -1,6 +1,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use ingest::scrape::Discovery;
+
 use super::{ConfigError, parse};
 
 fn problems(text: &str) -> String {
@@ -26,7 +28,8 @@ fn scrape_jobs_inherit_and_are_resolved() {
     let config = parse("aegis.yaml", text, Path::new("/etc/aegis")).unwrap();
     assert_eq!(config.jobs[0].interval, Duration::from_secs(5));
     assert_eq!(config.jobs[0].timeout, Duration::from_secs(5));
-    assert_eq!(config.jobs[0].file_sd[0].files, ["/etc/aegis/t.json"]);
+    let [Discovery::File(files)] = &config.jobs[0].discovery[..] else { panic!("no files") };
+    assert_eq!(files.files, [Path::new("/etc/aegis/t.json")]);
     assert_eq!(config.detect_window, Duration::from_secs(20));
 }
 

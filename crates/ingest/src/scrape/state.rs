@@ -1,20 +1,21 @@
 //! What consecutive scrapes of one target mean.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use signal::{Labels, LabelsBuilder, Sample, SeriesWrite, Timestamp, WriteBatch, stale_marker};
+use signal::{Labels, LabelsBuilder, MetricMetadata, Sample, SeriesWrite, Timestamp, WriteBatch, stale_marker};
 
+use super::protocol;
 use super::{ScrapeConfig, Target};
-use crate::exposition::{self, Page, Point};
+use crate::exposition::{self, Page};
 use crate::relabel::relabel;
 use crate::{Limits, rejection};
 
 /// What the target answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Fetched<'a> {
-    /// The page, decompressed.
+    /// The page, decompressed. One that is longer than the job allows may end after the first byte too many.
     pub body: &'a [u8],
     /// The `Content-Type` header.
     pub content_type: Option<&'a str>,
@@ -58,20 +59,34 @@ pub struct Scraped {
 pub struct TargetState {
     target: Target,
     config: Arc<ScrapeConfig>,
+    /// Labels of the target's own series.
+    reports: Vec<Labels>,
     health: Health,
     last_error: String,
     last_scrape: Option<Timestamp>,
     last_duration: Duration,
-    /// Series of the last good scrape.
-    known: HashMap<Labels, End>,
+    metadata: Arc<Vec<MetricMetadata>>,
+    /// What the lines of pages became, by the labels on the page.
+    known: HashMap<Labels, Known>,
+    /// Series that rules of an earlier configuration made, and that have not ended.
+    orphans: HashSet<Labels>,
+    /// Number of the scrape.
+    round: u64,
 }
 
-/// What to do when a series is gone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum End {
-    Marked,
-    /// It states its own times, so nobody but its exporter knows when it ended.
-    Open,
+/// What became of a line of a page.
+#[derive(Clone, Debug)]
+struct Known {
+    /// The series; `None` when rules drop it.
+    series: Option<Labels>,
+    /// The last scrape that showed it.
+    seen: u64,
+    /// Whether a good scrape has shown it.
+    is_old: bool,
+    /// Whether its end has to be marked: the last good scrape has shown it, without a time of its own.
+    is_open: bool,
+    /// Whether its end will have to be marked if this scrape is good.
+    is_tracked: bool,
 }
 
 const REPORTS: [&str; 5] = [
@@ -81,18 +96,17 @@ const REPORTS: [&str; 5] = [
     "scrape_samples_post_metric_relabeling",
     "scrape_series_added",
 ];
+const EXTRA_REPORTS: [&str; 3] = ["scrape_timeout_seconds", "scrape_sample_limit", "scrape_body_size_bytes"];
 
 /// A page after the target's rules.
 struct Ingested {
     series: Vec<SeriesWrite>,
-    known: HashMap<Labels, End>,
-    scraped: usize,
-    kept: usize,
+    added: usize,
 }
 
-/// A failed page, with how far it got.
-struct Failed {
-    error: String,
+/// How far a page got.
+#[derive(Default)]
+struct Progress {
     scraped: usize,
     kept: usize,
 }
@@ -102,20 +116,45 @@ impl TargetState {
     #[must_use]
     pub fn new(target: Target, config: Arc<ScrapeConfig>) -> Self {
         Self {
+            reports: reports(&target, &config),
             target,
             config,
             health: Health::Unknown,
             last_error: String::new(),
             last_scrape: None,
             last_duration: Duration::ZERO,
+            metadata: Arc::default(),
             known: HashMap::new(),
+            orphans: HashSet::new(),
+            round: 0,
         }
+    }
+
+    /// The same target under another configuration: what was seen of it goes on, by the new rules from the next scrape.
+    #[must_use]
+    pub fn with_config(mut self, target: Target, config: Arc<ScrapeConfig>) -> Self {
+        let open = self.known.drain().filter(|(_, known)| known.is_open).filter_map(|(_, known)| known.series);
+        self.orphans.extend(open);
+        let reports = reports(&target, &config);
+        if self.last_scrape.is_some() {
+            self.orphans.extend(self.reports.into_iter().filter(|report| !reports.contains(report)));
+        }
+        self.reports = reports;
+        self.target = target;
+        self.config = config;
+        self
     }
 
     /// What is scraped.
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// The job it belongs to.
+    #[must_use]
+    pub fn config(&self) -> &Arc<ScrapeConfig> {
+        &self.config
     }
 
     /// Whether the last scrape worked.
@@ -142,6 +181,12 @@ impl TargetState {
         self.last_duration
     }
 
+    /// What the last good page said about its families.
+    #[must_use]
+    pub fn metadata(&self) -> &Arc<Vec<MetricMetadata>> {
+        &self.metadata
+    }
+
     /// Turns the answer of a scrape begun at `at` into samples.
     ///
     /// `fetched` is the page, or why there is none in words. A failed scrape adds no sample of the page, marks the end
@@ -153,91 +198,168 @@ impl TargetState {
         took: Duration,
         limits: &Limits,
     ) -> Scraped {
+        let body_size = fetched.as_ref().map_or(0, |fetched| fetched.body.len());
+        let is_too_long = self.config.limits.body_size > 0 && body_size > self.config.limits.body_size;
+        let mut progress = Progress::default();
+        self.round += 1;
         let page = fetched.and_then(|fetched| self.read(fetched, limits));
-        let (metadata, outcome) = match page {
-            Err(error) => (Vec::new(), Err(Failed { error, scraped: 0, kept: 0 })),
-            Ok(page) => (page.metadata, self.ingest(page.points, at)),
+        let outcome = page.and_then(|page| {
+            let ingested = self.ingest(page.points, at, &mut progress)?;
+            if *self.metadata != page.metadata {
+                self.metadata = Arc::new(page.metadata);
+            }
+            Ok(ingested)
+        });
+        let mut batch = WriteBatch::default();
+        let (added, error) = match outcome {
+            Ok(ingested) => {
+                batch.series = ingested.series;
+                batch.metadata = self.metadata.to_vec();
+                self.close_unseen(at, &mut batch.series);
+                (ingested.added, None)
+            }
+            Err(error) => {
+                self.close_all(at, &mut batch.series);
+                (0, Some(error))
+            }
         };
         self.last_scrape = Some(at);
         self.last_duration = took;
-        let mut batch = WriteBatch::default();
-        let (scraped, kept, added, error) = match outcome {
-            Err(failed) => {
-                self.mark_ends(&HashMap::new(), at, &mut batch.series);
-                self.known.clear();
-                (failed.scraped, failed.kept, 0, Some(failed.error))
-            }
-            Ok(ingested) => {
-                batch.series = ingested.series;
-                batch.metadata = metadata;
-                self.mark_ends(&ingested.known, at, &mut batch.series);
-                let added = ingested.known.keys().filter(|labels| !self.known.contains_key(*labels)).count();
-                self.known = ingested.known;
-                (ingested.scraped, ingested.kept, added, None)
-            }
-        };
         self.health = if error.is_none() { Health::Up } else { Health::Down };
         self.last_error = error.clone().unwrap_or_default();
         let up = if error.is_none() { 1.0 } else { 0.0 };
-        let values = [up, took.as_secs_f64(), scraped as f64, kept as f64, added as f64];
-        for (name, value) in REPORTS.into_iter().zip(values) {
-            batch.series.push(self.report(name, value, at));
-        }
+        let body_size = if is_too_long { -1.0 } else { body_size as f64 };
+        let values = [
+            up,
+            took.as_secs_f64(),
+            progress.scraped as f64,
+            progress.kept as f64,
+            added as f64,
+            self.target.timeout.as_secs_f64(),
+            self.config.limits.samples as f64,
+            body_size,
+        ];
+        let reports = self.reports.iter().zip(values);
+        batch.series.extend(reports.map(|(labels, value)| one_sample(labels.clone(), value, at)));
         Scraped { batch, error }
     }
 
     /// The target is no longer scraped: marks the end of everything it had.
     pub fn gone(&mut self, at: Timestamp) -> WriteBatch {
         let mut batch = WriteBatch::default();
-        self.mark_ends(&HashMap::new(), at, &mut batch.series);
+        self.close_all(at, &mut batch.series);
         self.known.clear();
         if self.last_scrape.take().is_some() {
-            batch.series.extend(REPORTS.into_iter().map(|name| self.report(name, stale_marker(), at)));
+            batch.series.extend(self.reports.iter().map(|labels| one_sample(labels.clone(), stale_marker(), at)));
         }
         self.health = Health::Unknown;
         batch
     }
 
     fn read(&self, fetched: Fetched<'_>, limits: &Limits) -> Result<Page, String> {
-        let (found, limit) = (fetched.body.len(), self.config.body_size_limit);
+        let (found, limit) = (fetched.body.len(), self.config.limits.body_size);
         if limit > 0 && found > limit {
-            return Err(format!("page has {found} bytes, more than the limit of {limit} (body_size_limit)"));
+            return Err(format!("page has more bytes than the limit of {limit} (body_size_limit)"));
         }
-        exposition::read(fetched.body, fetched.content_type, limits).map_err(|error| error.to_string())
+        let kind = protocol::content_type(fetched.content_type, self.config.fallback)?;
+        exposition::read(fetched.body, Some(kind), limits).map_err(|error| error.to_string())
     }
 
-    fn ingest(&self, points: Vec<Point>, at: Timestamp) -> Result<Ingested, Failed> {
-        let scraped = points.len();
-        let mut ingested = Ingested { series: Vec::with_capacity(scraped), known: HashMap::new(), scraped, kept: 0 };
+    fn ingest(
+        &mut self,
+        points: Vec<exposition::Point>,
+        at: Timestamp,
+        progress: &mut Progress,
+    ) -> Result<Ingested, String> {
+        let mut ingested = Ingested { series: Vec::with_capacity(points.len()), added: 0 };
+        progress.scraped = points.len();
         for mut point in points {
             if !self.config.honor_timestamps {
                 point.at = None;
             }
-            let Some(labels) = relabel(&self.with_target_labels(&point.labels), &self.config.metric_relabel) else {
-                continue;
+            let is_tracked = point.at.is_none() || self.config.tracks_timestamps;
+            let labels = match self.known.get_mut(&point.labels) {
+                // A line that is there twice counts once, and the first one wins.
+                Some(known) if known.seen == self.round && point.at.is_none() => continue,
+                Some(known) => {
+                    known.seen = self.round;
+                    known.is_tracked = is_tracked;
+                    known.series.clone()
+                }
+                None => {
+                    let series = self.series_of(&point.labels)?;
+                    ingested.added += usize::from(series.is_some());
+                    let (series_of_line, seen) = (series.clone(), self.round);
+                    let known = Known { series: series_of_line, seen, is_old: false, is_open: false, is_tracked };
+                    self.known.insert(point.labels.clone(), known);
+                    series
+                }
             };
-            if labels.metric_name().is_none() {
-                let shown = rejection::excerpt(&labels.to_string());
-                let error = format!("series has no metric name after `metric_relabel_configs`: `{shown}`");
-                return Err(Failed { error, scraped, kept: ingested.kept });
-            }
-            ingested.kept += 1;
-            ingested.known.insert(labels.clone(), if point.at.is_none() { End::Marked } else { End::Open });
+            let Some(labels) = labels else { continue };
+            progress.kept += 1;
             point.labels = labels;
             ingested.series.push(point.into_write(at));
         }
-        let (kept, limit) = (ingested.kept, self.config.sample_limit);
+        let (kept, limit) = (progress.kept, self.config.limits.samples);
         if limit > 0 && kept > limit {
-            let error = format!("page has {kept} samples, more than the limit of {limit} (sample_limit)");
-            return Err(Failed { error, scraped, kept });
+            return Err(format!("page has {kept} samples, more than the limit of {limit} (sample_limit)"));
         }
         Ok(ingested)
+    }
+
+    /// The series a line belongs to; `None` when rules drop it.
+    fn series_of(&self, page: &Labels) -> Result<Option<Labels>, String> {
+        let Some(labels) = relabel(&self.with_target_labels(page), &self.config.metric_relabel) else {
+            return Ok(None);
+        };
+        let shown = || rejection::excerpt(&labels.to_string());
+        let Some(name) = labels.metric_name() else {
+            return Err(format!("series has no metric name after `metric_relabel_configs`: `{}`", shown()));
+        };
+        let validation = self.config.validation;
+        let are_names_fine = validation.takes_metric(name)
+            && labels.iter().all(|(name, _)| name == Labels::NAME || validation.takes_label(name));
+        if !are_names_fine {
+            return Err(format!(
+                "series has a name that is not allowed (metric_name_validation_scheme): `{}`",
+                shown()
+            ));
+        }
+        let limits = &self.config.limits;
+        if limits.labels > 0 {
+            let (found, limit) = (labels.len(), limits.labels);
+            if found > limit {
+                return Err(format!(
+                    "series has {found} labels, more than the limit of {limit} (label_limit): `{}`",
+                    shown()
+                ));
+            }
+        }
+        if limits.label_name_length > 0 || limits.label_value_length > 0 {
+            let over = |text: &str, limit: usize| limit > 0 && text.len() > limit;
+            for (label, value) in &labels {
+                for (what, text, limit, key) in [
+                    ("name", label, limits.label_name_length, "label_name_length_limit"),
+                    ("value", value, limits.label_value_length, "label_value_length_limit"),
+                ] {
+                    if over(text, limit) {
+                        let found = text.len();
+                        let label = rejection::excerpt(label);
+                        return Err(format!(
+                            "{what} of label `{label}` has {found} bytes, more than the limit of {limit} ({key}): `{}`",
+                            shown()
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(Some(labels))
     }
 
     /// The target's labels win and the page's become `exported_…`, unless labels of the page are to be honoured.
     fn with_target_labels(&self, scraped: &Labels) -> Labels {
         let mut labels = LabelsBuilder::from(scraped);
-        for (name, value) in self.target.labels.iter() {
+        for (name, value) in &self.target.labels {
             match scraped.get(name) {
                 Some(_) if self.config.honor_labels => continue,
                 Some(conflicting) => {
@@ -254,18 +376,56 @@ impl TargetState {
         labels.build()
     }
 
-    /// A staleness marker for each series that `still` does not have.
-    fn mark_ends(&self, still: &HashMap<Labels, End>, at: Timestamp, series: &mut Vec<SeriesWrite>) {
-        // Sorted, so that the same scrape always gives the same batch.
-        let gone = self.known.iter().filter(|(labels, end)| **end == End::Marked && !still.contains_key(*labels));
-        let mut ended: Vec<_> = gone.map(|(labels, _)| labels).collect();
-        ended.sort_unstable();
-        series.extend(ended.into_iter().map(|labels| one_sample(labels.clone(), stale_marker(), at)));
+    /// After a good scrape: marks the end of what it did not show, and forgets it.
+    fn close_unseen(&mut self, at: Timestamp, series: &mut Vec<SeriesWrite>) {
+        let round = self.round;
+        let mut ended: HashSet<Labels> = std::mem::take(&mut self.orphans);
+        self.known.retain(|_, known| {
+            if known.seen == round {
+                known.is_old = true;
+                known.is_open = known.is_tracked && known.series.is_some();
+                return true;
+            }
+            if known.is_open {
+                ended.extend(known.series.take());
+            }
+            false
+        });
+        if ended.is_empty() {
+            return;
+        }
+        // Rules can make one series of several lines; it ends with the last of them.
+        for known in self.known.values() {
+            if let Some(series) = &known.series {
+                ended.remove(series);
+            }
+        }
+        mark_ends(ended, at, series);
     }
 
-    fn report(&self, name: &str, value: f64, at: Timestamp) -> SeriesWrite {
-        one_sample(self.target.labels.with(Labels::NAME, name), value, at)
+    /// After a failed scrape, or at the end: marks the end of everything.
+    fn close_all(&mut self, at: Timestamp, series: &mut Vec<SeriesWrite>) {
+        let mut ended: HashSet<Labels> = std::mem::take(&mut self.orphans);
+        // A page that fails shall not be remembered, or a target could fill the memory with pages that all fail.
+        self.known.retain(|_, known| known.is_old);
+        for known in self.known.values_mut().filter(|known| known.is_open) {
+            known.is_open = false;
+            ended.extend(known.series.clone());
+        }
+        mark_ends(ended, at, series);
     }
+}
+
+fn reports(target: &Target, config: &ScrapeConfig) -> Vec<Labels> {
+    let extra: &[&str] = if config.extra_metrics { &EXTRA_REPORTS } else { &[] };
+    REPORTS.iter().chain(extra).map(|name| target.labels.with(Labels::NAME, name)).collect()
+}
+
+/// A staleness marker for each series, sorted, so that the same scrape always gives the same batch.
+fn mark_ends(ended: HashSet<Labels>, at: Timestamp, series: &mut Vec<SeriesWrite>) {
+    let mut ended: Vec<_> = ended.into_iter().collect();
+    ended.sort_unstable();
+    series.extend(ended.into_iter().map(|labels| one_sample(labels, stale_marker(), at)));
 }
 
 fn one_sample(labels: Labels, value: f64, at: Timestamp) -> SeriesWrite {

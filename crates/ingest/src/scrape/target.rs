@@ -1,6 +1,6 @@
 //! From lists of addresses to targets.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use signal::{Labels, LabelsBuilder, format_duration, parse_duration};
@@ -39,26 +39,39 @@ pub struct DroppedTarget {
 pub struct Resolved {
     /// To be scraped; no two are the same.
     pub active: Vec<Target>,
-    /// Removed by rules.
+    /// Removed by rules; no more than the job remembers.
     pub dropped: Vec<DroppedTarget>,
+    /// How many rules removed.
+    pub dropped_count: usize,
     /// Why other addresses cannot be scraped, in words.
     pub problems: Vec<String>,
+    /// Why no target of the job is to be scraped now: there are too many.
+    pub over_limit: Option<String>,
 }
+
+/// Problems that are told of one job; more would be the same again.
+const MAX_PROBLEMS: usize = 20;
 
 /// Applies the job's rules to the targets of its configuration and of `discovered` groups.
 #[must_use]
-pub fn resolve(config: &ScrapeConfig, discovered: &[TargetGroup]) -> Resolved {
+pub fn resolve<'a>(config: &'a ScrapeConfig, discovered: impl IntoIterator<Item = &'a TargetGroup>) -> Resolved {
     let mut resolved = Resolved::default();
     let mut seen = HashSet::new();
     for group in config.static_targets.iter().chain(discovered) {
-        for address in &group.targets {
-            let discovered = with_defaults(config, group, address);
-            let Some(relabeled) = relabel(&discovered, &config.relabel) else {
-                resolved.dropped.push(DroppedTarget { job: config.job_name.clone(), discovered });
+        for own in &group.targets {
+            let discovered = with_defaults(config, group, own);
+            let relabeled = relabel(&discovered, &config.relabel).filter(|labels| !labels.is_empty());
+            let Some(relabeled) = relabeled else {
+                resolved.dropped_count += 1;
+                let limit = config.limits.dropped_targets;
+                if limit == 0 || resolved.dropped.len() < limit {
+                    resolved.dropped.push(DroppedTarget { job: config.job_name.clone(), discovered });
+                }
                 continue;
             };
             match target(config, discovered, &relabeled) {
-                Err(problem) => resolved.problems.push(problem),
+                Err(problem) if resolved.problems.len() < MAX_PROBLEMS => resolved.problems.push(problem),
+                Err(_) => {}
                 Ok(target) => {
                     if seen.insert((target.labels.clone(), target.url.clone())) {
                         resolved.active.push(target);
@@ -67,12 +80,18 @@ pub fn resolve(config: &ScrapeConfig, discovered: &[TargetGroup]) -> Resolved {
             }
         }
     }
+    let (found, limit) = (resolved.active.len(), config.limits.targets);
+    if limit > 0 && found > limit {
+        resolved.over_limit = Some(format!("job has {found} targets, more than the limit of {limit} (target_limit)"));
+    }
     resolved
 }
 
-fn with_defaults(config: &ScrapeConfig, group: &TargetGroup, address: &str) -> Labels {
+fn with_defaults(config: &ScrapeConfig, group: &TargetGroup, own: &Labels) -> Labels {
     let mut labels = LabelsBuilder::from(&group.labels);
-    labels.set("__address__", address);
+    for (name, value) in own {
+        labels.set(name, value);
+    }
     let mut default = |name: &str, value: &str| {
         if labels.get(name).is_none() {
             labels.set(name, value);
@@ -121,20 +140,34 @@ fn target(config: &ScrapeConfig, discovered: Labels, labels: &Labels) -> Result<
 }
 
 fn url(config: &ScrapeConfig, scheme: &str, address: &str, labels: &Labels) -> String {
-    let path = labels.get_or_empty("__metrics_path__");
-    let slash = if path.starts_with('/') { "" } else { "/" };
-    let mut query = Vec::new();
-    for (label, value) in labels.iter() {
-        if let Some(name) = label.strip_prefix("__param_") {
-            query.push(format!("{}={}", escaped(name), escaped(value)));
-        }
+    let mut path = labels.get_or_empty("__metrics_path__").to_owned();
+    if !path.starts_with('/') {
+        path.insert(0, '/');
+    }
+    // These would end the path.
+    for (letter, code) in [(' ', "%20"), ('?', "%3F"), ('#', "%23")] {
+        path = path.replace(letter, code);
     }
     // A label holds the first value of a parameter only.
+    let mut params: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, values) in &config.params {
-        query.extend(values.iter().skip(1).map(|value| format!("{}={}", escaped(name), escaped(value))));
+        params.insert(name, values.iter().map(String::as_str).collect());
     }
-    let mark = if query.is_empty() { "" } else { "?" };
-    format!("{scheme}://{address}{slash}{path}{mark}{}", query.join("&"))
+    for (label, value) in labels {
+        if let Some(name) = label.strip_prefix("__param_") {
+            let values = params.entry(name).or_default();
+            match values.first_mut() {
+                Some(first) => *first = value,
+                None => values.push(value),
+            }
+        }
+    }
+    let mut query = String::new();
+    for (name, value) in params.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value))) {
+        query.push(if query.is_empty() { '?' } else { '&' });
+        query.push_str(&format!("{}={}", escaped(name), escaped(value)));
+    }
+    format!("{scheme}://{address}{path}{query}")
 }
 
 fn escaped(text: &str) -> String {

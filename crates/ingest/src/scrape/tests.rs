@@ -7,21 +7,32 @@ use signal::{Labels, Timestamp, WriteBatch, is_stale};
 use super::*;
 use crate::Limits;
 
-fn config(json: &str) -> ScrapeConfig {
-    let file: ScrapeFile = serde_json::from_str(json).unwrap();
-    file.check(Duration::from_secs(15), Duration::from_secs(10)).unwrap()
+fn check(json: &str) -> Result<ScrapeConfig, ScrapeConfigError> {
+    check_with(json, &ScrapeGlobal::default())
 }
+
+fn check_with(json: &str, global: &ScrapeGlobal) -> Result<ScrapeConfig, ScrapeConfigError> {
+    let file: ScrapeFile = serde_json::from_str(json).unwrap();
+    let base = std::path::Path::new("/etc/a");
+    file.check(Surroundings { interval: Duration::from_secs(15), timeout: Duration::from_secs(10), global, base })
+}
+
+fn config(json: &str) -> ScrapeConfig {
+    check(json).unwrap()
+}
+
+const TEXT: Option<&str> = Some("text/plain");
 
 fn state(extra: &str) -> TargetState {
     let json =
         format!(r#"{{"job_name":"api","static_configs":[{{"targets":["h:1"],"labels":{{"env":"prod"}}}}]{extra}}}"#);
     let config = config(&json);
-    let target = resolve(&config, &[]).active.remove(0);
+    let target = resolve(&config, []).active.remove(0);
     TargetState::new(target, Arc::new(config))
 }
 
 fn scrape(state: &mut TargetState, body: Result<&str, &str>, at: i64) -> String {
-    let fetched = body.map(|body| Fetched { body: body.as_bytes(), content_type: None }).map_err(str::to_owned);
+    let fetched = body.map(|body| Fetched { body: body.as_bytes(), content_type: TEXT }).map_err(str::to_owned);
     let scraped = state.observe(fetched, Timestamp(at), Duration::from_millis(250), &Limits::default());
     let error = scraped.error.map(|error| format!("\n! {error}")).unwrap_or_default();
     shown(&scraped.batch) + &error
@@ -123,8 +134,45 @@ fn settings_of_the_job_apply() {
             r#","body_size_limit":2"#,
             "a 1",
             "up{…} 0 @9",
-            Some("page has 3 bytes, more than the limit of 2 (body_size_limit)"),
+            Some("page has more bytes than the limit of 2 (body_size_limit)"),
         ),
+        (
+            "label limit",
+            r#","label_limit":4"#,
+            "a{x=\"1\"} 1",
+            "up{…} 0 @9",
+            Some(
+                r#"series has 5 labels, more than the limit of 4 (label_limit): `a{env="prod", instance="h:1", job="api", x="1"}`"#,
+            ),
+        ),
+        (
+            "label name limit",
+            r#","label_name_length_limit":8"#,
+            "a{long_name=\"1\"} 1",
+            "up{…} 0 @9",
+            Some(
+                r#"name of label `long_name` has 9 bytes, more than the limit of 8 (label_name_length_limit): `a{env="prod", instance="h:1", job="api", long_name="1"}`"#,
+            ),
+        ),
+        (
+            "label value limit",
+            r#","label_value_length_limit":4"#,
+            "a{x=\"12345\"} 1",
+            "up{…} 0 @9",
+            Some(
+                r#"value of label `x` has 5 bytes, more than the limit of 4 (label_value_length_limit): `a{env="prod", instance="h:1", job="api", x="12345"}`"#,
+            ),
+        ),
+        (
+            "legacy names",
+            r#","metric_name_validation_scheme":"legacy""#,
+            "{\"a.b\"} 1",
+            "up{…} 0 @9",
+            Some(
+                r#"series has a name that is not allowed (metric_name_validation_scheme): `a.b{env="prod", instance="h:1", job="api"}`"#,
+            ),
+        ),
+        ("a line twice", "", "a 1\na 2", "a{…} 1 @9", None),
         ("bad page", "", "a 1\nb", "up{…} 0 @9", Some("line 2, column 2: sample has no value")),
     ] {
         let mut state = state(extra);
@@ -132,6 +180,108 @@ fn settings_of_the_job_apply() {
         assert_eq!(got.lines().next(), Some(first), "{case}");
         assert_eq!(got.lines().find_map(|line| line.strip_prefix("! ")), error, "{case}");
     }
+}
+
+#[test]
+fn series_with_times_of_their_own_end_only_when_told() {
+    for (case, extra, want) in [
+        ("not tracked", "", ""),
+        ("tracked", r#","track_timestamps_staleness":true"#, "a{…} stale @2"),
+        ("own clock", r#","honor_timestamps":false"#, "a{…} stale @2"),
+    ] {
+        let mut state = state(extra);
+        scrape(&mut state, Ok("a 1 1\n"), 1);
+        let got = scrape(&mut state, Ok(""), 2);
+        assert_eq!(got.lines().find(|line| line.starts_with('a')).unwrap_or(""), want, "{case}");
+    }
+}
+
+#[test]
+fn a_page_must_say_what_it_is() {
+    let fetched = Fetched { body: b"a 1\n", content_type: None };
+    let observe = |state: &mut TargetState| {
+        state.observe(Ok(fetched), Timestamp(1), Duration::ZERO, &Limits::default()).error.unwrap_or_default()
+    };
+    assert!(observe(&mut state("")).contains("states no content type"));
+    assert_eq!(observe(&mut state(r#","fallback_scrape_protocol":"PrometheusText0.0.4""#)), "");
+}
+
+#[test]
+fn extra_series_tell_of_the_limits() {
+    let mut state = state(r#","extra_scrape_metrics":true,"sample_limit":9,"body_size_limit":"5B""#);
+    let shown = scrape(&mut state, Ok("a 1\n"), 1);
+    for line in ["scrape_timeout_seconds{…} 10 @1", "scrape_sample_limit{…} 9 @1", "scrape_body_size_bytes{…} 4 @1"]
+    {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    assert!(scrape(&mut state, Ok("a 1\nb 2\n"), 2).contains("scrape_body_size_bytes{…} -1 @2"));
+}
+
+#[test]
+fn a_series_that_came_back_after_a_failure_is_not_new() {
+    let mut state = state("");
+    scrape(&mut state, Ok("a 1\n"), 1);
+    scrape(&mut state, Err("refused"), 2);
+    assert!(scrape(&mut state, Ok("a 1\nb 1\n"), 3).contains("scrape_series_added{…} 1 @3"));
+}
+
+#[test]
+fn two_lines_that_become_one_series_end_with_the_last() {
+    let mut state = state(r#","metric_relabel_configs":[{"regex":"x","action":"labeldrop"}]"#);
+    scrape(&mut state, Ok("a{x=\"1\"} 1\na{x=\"2\"} 1\n"), 1);
+    assert!(!scrape(&mut state, Ok("a{x=\"2\"} 1\n"), 2).contains("stale"));
+    assert!(scrape(&mut state, Ok(""), 3).contains("a{…} stale @3"));
+}
+
+#[test]
+fn a_new_configuration_keeps_what_was_seen() {
+    let mut before = state("");
+    scrape(&mut before, Ok("a 1\nb 1\n"), 1);
+    let after = state(r#","metric_relabel_configs":[{"source_labels":["__name__"],"regex":"b","action":"drop"}]"#);
+    let mut state = before.with_config(after.target().clone(), Arc::clone(after.config()));
+    assert_eq!(state.health(), Health::Up);
+    insta::assert_snapshot!(scrape(&mut state, Ok("a 1\nb 1\n"), 2), @r"
+    a{…} 1 @2
+    b{…} stale @2
+    up{…} 1 @2
+    scrape_duration_seconds{…} 0.25 @2
+    scrape_samples_scraped{…} 2 @2
+    scrape_samples_post_metric_relabeling{…} 1 @2
+    scrape_series_added{…} 1 @2
+    ");
+}
+
+#[test]
+fn too_many_targets_stop_the_job_and_dropped_ones_are_counted() {
+    let config = config(
+        r#"{"job_name":"j","target_limit":1,"keep_dropped_targets":1,
+            "static_configs":[{"targets":["h:1","h:2","d:1","d:2"]}],
+            "relabel_configs":[{"source_labels":["__address__"],"regex":"d.*","action":"Drop"}]}"#,
+    );
+    let resolved = resolve(&config, []);
+    assert_eq!(resolved.over_limit.unwrap(), "job has 2 targets, more than the limit of 1 (target_limit)");
+    assert_eq!((resolved.dropped.len(), resolved.dropped_count), (1, 2));
+}
+
+#[test]
+fn the_global_section_is_the_default() {
+    let global = ScrapeGlobal {
+        scrape_native_histograms: true,
+        body_size_limit: Some(Size(10)),
+        sample_limit: Some(5),
+        metric_name_validation_scheme: NameValidation::Legacy,
+        ..ScrapeGlobal::default()
+    };
+    let inherited = check_with(r#"{"job_name":"j"}"#, &global).unwrap();
+    assert_eq!(inherited.protocols, ScrapeProtocol::PROTOBUF_FIRST);
+    assert_eq!((inherited.limits.body_size, inherited.limits.samples), (10, 5));
+    assert_eq!(inherited.escaping, Escaping::Underscores);
+    let own = r#"{"job_name":"j","scrape_native_histograms":false,"body_size_limit":"10MB","sample_limit":0,
+                  "metric_name_validation_scheme":"utf8"}"#;
+    let own = check_with(own, &global).unwrap();
+    assert_eq!(own.protocols, ScrapeProtocol::TEXT);
+    assert_eq!((own.limits.body_size, own.limits.samples), (10 << 20, 5));
+    assert_eq!(own.escaping, Escaping::AllowUtf8);
 }
 
 #[test]
@@ -143,7 +293,8 @@ fn addresses_become_targets() {
               {"source_labels":["__address__"],"regex":"drop:.*","action":"drop"},
               {"source_labels":["__meta_x"],"target_label":"x"}]}"#,
     );
-    let more = parse_file_sd(br#"[{"targets":["f:2"],"labels":{"job":"other","__scrape_interval__":"1m"}}]"#).unwrap();
+    let more =
+        parse_target_groups(br#"[{"targets":["f:2"],"labels":{"job":"other","__scrape_interval__":"1m"}}]"#).unwrap();
     let resolved = resolve(&config, &more);
     let targets: Vec<_> = resolved.active.iter().map(|t| format!("{} {} {:?}", t.labels, t.url, t.interval)).collect();
     assert_eq!(
@@ -160,8 +311,8 @@ fn addresses_become_targets() {
 #[test]
 fn offsets_are_stable_and_spread() {
     let config = config(r#"{"job_name":"j","scrape_interval":"10s"}"#);
-    let targets = (0..100).map(|at| format!("host-{at}:80")).collect();
-    let resolved = resolve(&config, &[TargetGroup { targets, labels: Labels::empty() }]);
+    let targets = (0..100).map(|at| format!("host-{at}:80"));
+    let resolved = resolve(&config, &[TargetGroup::of_addresses(targets, Labels::empty())]);
     let offsets: Vec<_> = resolved.active.iter().map(Target::offset_in_interval).collect();
     assert!(offsets.iter().all(|offset| *offset < Duration::from_secs(10)));
     for second in 0..10 {
@@ -188,18 +339,59 @@ fn bad_settings_are_named() {
             "`scrape_timeout` of job `j` is longer than its `scrape_interval`",
         ),
         (r#"{"job_name":"j","scheme":"ftp"}"#, "`scheme` of job `j` is `ftp`; expected `http` or `https`"),
+        (r#"{"job_name":"j","scrape_protocols":[]}"#, "job `j`: `scrape_protocols` is empty"),
+        (
+            r#"{"job_name":"j","scrape_protocols":["PrometheusProto","PrometheusProto"]}"#,
+            "job `j`: `scrape_protocols` has a protocol twice",
+        ),
+        (
+            r#"{"job_name":"j","metric_name_validation_scheme":"legacy","metric_name_escaping_scheme":"allow-utf8"}"#,
+            "job `j`: `metric_name_escaping_scheme` allows UTF-8 and `metric_name_validation_scheme` does not",
+        ),
+        (
+            r#"{"job_name":"j","static_configs":[{"targets":["http://h"]}]}"#,
+            "job `j`: `http://h` of `static_configs` is not `host:port`",
+        ),
+        (
+            r#"{"job_name":"j","file_sd_configs":[{"files":["*/t.json"]}]}"#,
+            "job `j`: `files` of `file_sd_configs` has `*/t.json`; expected a path that ends in .json, .yml or .yaml, \
+             with `*` only in its last part",
+        ),
+        (
+            r#"{"job_name":"j","http_sd_configs":[{"url":"h"}]}"#,
+            "job `j`: `url` of `http_sd_configs` is `h`; expected http:// or https://",
+        ),
+        (
+            r#"{"job_name":"j","dns_sd_configs":[{"names":["n"],"type":"a"}]}"#,
+            "job `j`: `dns_sd_configs` needs a `port` for all types but SRV",
+        ),
+        (
+            r#"{"job_name":"j","dns_sd_configs":[{"names":["n"],"refresh_interval":"0s"}]}"#,
+            "job `j`: `refresh_interval` is `0s`; expected a duration above zero, like `30s`",
+        ),
+        (
+            r#"{"job_name":"j","kubernetes_sd_configs":[{}]}"#,
+            "job `j`: `kubernetes_sd_configs` has an entry without `role`; expected node, pod, service, endpoints, \
+             endpointslice or ingress",
+        ),
+        (
+            r#"{"job_name":"j","kubernetes_sd_configs":[{"role":"pod","selectors":[{"role":"service"}]}]}"#,
+            "job `j`: role `pod` of `kubernetes_sd_configs` does not use a selector for `service`",
+        ),
+        (
+            r#"{"job_name":"j","kubernetes_sd_configs":[{"role":"pod","bearer_token":"x"}]}"#,
+            "job `j`: settings of the HTTP client of `kubernetes_sd_configs` need `api_server`",
+        ),
         (
             r#"{"job_name":"j","relabel_configs":[{"target_label":"x"},{"regex":"("}]}"#,
             "rule 2 of `relabel_configs` of job `j` is not usable",
         ),
     ] {
-        let file: ScrapeFile = serde_json::from_str(json).unwrap();
-        let error = file.check(Duration::from_secs(15), Duration::from_secs(10)).unwrap_err();
-        assert_eq!(error.to_string(), want);
+        assert_eq!(check(json).unwrap_err().to_string(), want);
     }
     assert!(serde_json::from_str::<ScrapeFile>(r#"{"job_name":"j","scrape_intervall":"1s"}"#).is_err());
     for bad in [r#"{"targets":[]}"#, r#"[{"target":[]}]"#, "[", "x"] {
-        assert!(parse_file_sd(bad.as_bytes()).is_err(), "{bad}");
+        assert!(parse_target_groups(bad.as_bytes()).is_err(), "{bad}");
     }
 }
 
@@ -225,7 +417,7 @@ proptest! {
             let body: Option<String> = page.map(|bits| {
                 (0..4).filter(|bit| bits & (1 << bit) != 0).map(|bit| format!("m{bit} 1\n")).collect()
             });
-            let fetched = body.as_ref().map(|body| Fetched { body: body.as_bytes(), content_type: None });
+            let fetched = body.as_ref().map(|body| Fetched { body: body.as_bytes(), content_type: TEXT });
             let fetched = fetched.ok_or_else(|| "refused".to_owned());
             let at = Timestamp(i64::try_from(at).unwrap());
             let scraped = state.observe(fetched, at, Duration::ZERO, &Limits::default());
@@ -241,6 +433,6 @@ proptest! {
         let fetched = Fetched { body: &bytes, content_type: Some(&content_type) };
         let scraped = state.observe(Ok(fetched), Timestamp(1), Duration::ZERO, &Limits::default());
         prop_assert!(scraped.batch.series.len() >= 5);
-        let _ = parse_file_sd(&bytes);
+        let _ = parse_target_groups(&bytes);
     }
 }
