@@ -1,12 +1,14 @@
 //! The few handles a route needs: where to write, where to read, what the shell wants shown.
 
+mod admin;
 mod ingress;
 mod reader;
 mod views;
 
 use std::sync::Arc;
 
-pub use ingress::{Ingress, Turn, WriteError, WriteRequest, Written, commit};
+pub use admin::{Admin, AdminError};
+pub use ingress::{Amounts, Ingress, Turn, WriteError, WriteRequest, Written, commit};
 pub use reader::{QueryError, Reader};
 use signal::Timestamp;
 pub use views::{AlertState, AlertView, BuildInfo, Health, RuleGroupView, RuleKind, RuleView, TargetView, View, Views};

@@ -36,8 +36,8 @@ mod tempo;
 mod tests;
 
 pub use handles::{
-    AlertState, AlertView, BuildInfo, Clock, Health, Ingress, QueryError, Reader, RuleGroupView, RuleKind, RuleView,
-    TargetView, Turn, View, Views, WriteError, WriteRequest, Written, commit,
+    Admin, AdminError, AlertState, AlertView, Amounts, BuildInfo, Clock, Health, Ingress, QueryError, Reader,
+    RuleGroupView, RuleKind, RuleView, TargetView, Turn, View, Views, WriteError, WriteRequest, Written, commit,
 };
 pub use operator::{Evaluated, Operator, Pause, operator_router};
 pub use router::{Parts, otlp_router, router};

@@ -86,26 +86,57 @@ impl Params {
     /// A count; zero means "no limit" to Prometheus.
     pub(crate) fn limit(&self, name: &str) -> Result<Option<usize>, Refusal> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        let limit = text.parse().map_err(|_| Refusal::parameter(name, "limit must be a non-negative number"))?;
-        Ok((limit > 0).then_some(limit))
+        let bad = |_| Refusal::parameter(name, format!("limit must be a non-negative number, not \"{text}\""));
+        let limit: i64 = text.parse().map_err(bad)?;
+        if limit < 0 {
+            return Err(Refusal::parameter(name, "limit must be non-negative"));
+        }
+        Ok(usize::try_from(limit).ok().filter(|limit| *limit > 0))
+    }
+
+    /// A count of the metadata routes: negative means "no limit" there, and zero nothing at all.
+    pub(crate) fn count(&self, name: &str) -> Result<usize, Refusal> {
+        let Some(text) = self.get(name) else { return Ok(usize::MAX) };
+        let count: i64 = text.parse().map_err(|_| Refusal::bad(format!("{name} must be a number")))?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    /// Go's spellings of true and false.
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Refusal> {
+        match self.get(name) {
+            None => Ok(None),
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Some(false)),
+            Some(text) => {
+                Err(Refusal::parameter(name, format!("unable to parse boolean: \"{text}\" is neither true nor false")))
+            }
+        }
     }
 
     /// A Prometheus time: unix seconds or RFC 3339.
     pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, Refusal> {
-        self.get(name).map(|text| time(name, text)).transpose()
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let bad = |reason| Refusal::parameter(name, format!("invalid time value for '{name}': {reason}"));
+        time(text).map(Some).map_err(bad)
     }
 
     /// A Prometheus time that must be there.
     pub(crate) fn required_time(&self, name: &str) -> Result<Timestamp, Refusal> {
-        let text = self.get(name).unwrap_or_default();
-        time(name, text)
+        time(self.get(name).unwrap_or_default()).map_err(|reason| Refusal::parameter(name, reason))
     }
 
     /// A Prometheus duration or float seconds.
     pub(crate) fn duration(&self, name: &str) -> Result<Option<Duration>, Refusal> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        let bad = || Refusal::parameter(name, format!("cannot parse \"{text}\" to a valid duration"));
+        let bad = || Refusal::parameter(name, bad_duration(text));
         signed_duration(text).ok_or_else(bad)?.map_or_else(|| Err(bad()), |duration| Ok(Some(duration)))
+    }
+
+    /// How long the client wants to wait at most. What is not positive has passed already.
+    pub(crate) fn patience(&self, name: &str) -> Result<Option<Duration>, Refusal> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let found = signed_duration(text).ok_or_else(|| Refusal::parameter(name, bad_duration(text)))?;
+        Ok(Some(found.unwrap_or_default()))
     }
 
     /// A Loki time: nanoseconds, float seconds or RFC 3339; whole numbers of at most ten digits are seconds.
@@ -117,15 +148,21 @@ impl Params {
     }
 }
 
-fn time(name: &str, text: &str) -> Result<Timestamp, Refusal> {
+fn time(text: &str) -> Result<Timestamp, String> {
     // Upstream's clients send these two for "everything".
     match text {
         "-9223372036854775.808" | "-292273086-05-16T16:47:06Z" => return Ok(Timestamp::MIN),
         "9223372036854775.807" | "292277025-08-18T07:12:54.999999999Z" => return Ok(Timestamp::MAX),
         _ => {}
     }
-    Timestamp::parse(text)
-        .map_err(|_| Refusal::parameter(name, format!("cannot parse \"{text}\" to a valid timestamp")))
+    Timestamp::parse(text).map_err(|_| format!("cannot parse \"{text}\" to a valid timestamp"))
+}
+
+/// Why `text` is no duration, as upstream says it.
+pub(crate) fn bad_duration(text: &str) -> String {
+    let is_number = text.parse::<f64>().is_ok_and(|seconds| !seconds.is_nan());
+    let reason = if is_number { ". It overflows int64" } else { "" };
+    format!("cannot parse \"{text}\" to a valid duration{reason}")
 }
 
 /// `Some(None)` for a negative duration: well formed, yet nowhere allowed.

@@ -101,6 +101,11 @@ impl Refusal {
         Self { retry_after_s: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Unavailable, text) }
     }
 
+    /// The user has not switched this on; asking again does not help.
+    pub(crate) fn switched_off(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Unavailable, text)
+    }
+
     /// A defect of ours.
     pub(crate) fn internal(text: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, Kind::Internal, text)
@@ -196,7 +201,9 @@ impl From<WriteError> for Refusal {
 impl From<QueryError> for Refusal {
     fn from(error: QueryError) -> Self {
         match error {
-            QueryError::Timeout => Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Timeout, error.to_string()),
+            QueryError::Timeout | QueryError::Queued => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Timeout, error.to_string())
+            }
             QueryError::Stopped => Self::unavailable(error.to_string()),
             QueryError::Defect => Self::internal(error.to_string()),
         }

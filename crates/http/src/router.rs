@@ -6,10 +6,12 @@ use std::sync::atomic::AtomicBool;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
+use query::promql::Settings;
+use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
-use crate::handles::{BuildInfo, Clock, Ingress, Reader, Views};
+use crate::handles::{Admin, BuildInfo, Clock, Ingress, Reader, Views};
 use crate::health::{self, MetricsText};
 use crate::{loki, otlp, prometheus, tempo};
 
@@ -31,6 +33,10 @@ pub struct Parts {
     pub is_writable: Arc<AtomicBool>,
     /// Sizes a request may have.
     pub limits: ingest::Limits,
+    /// How PromQL is evaluated, where a request does not say otherwise.
+    pub promql: Settings,
+    /// Work on the stored metrics that clients may ask for; usually none.
+    pub admin: Option<Admin>,
     /// Who answers.
     pub build: BuildInfo,
     /// Aegis' own API and pages. Merged as it is: no CORS headers, and its fallback is not used.
@@ -50,6 +56,8 @@ impl Parts {
             is_ready: Arc::new(AtomicBool::new(true)),
             is_writable: Arc::new(AtomicBool::new(true)),
             limits: ingest::Limits::default(),
+            promql: Settings::default(),
+            admin: None,
             build: BuildInfo::default(),
             extra: Router::new(),
         }
@@ -65,6 +73,8 @@ pub fn router(parts: Parts) -> Router {
         now: parts.now.clone(),
         limits: parts.limits,
         build: parts.build.clone(),
+        settings: parts.promql,
+        admin: parts.admin.clone(),
     };
     let loki = loki::Handles {
         ingress: parts.ingress.clone(),
@@ -88,7 +98,7 @@ pub fn router(parts: Parts) -> Router {
         .method_not_allowed_fallback(health::wrong_method)
         .fallback(health::unknown_path)
         .layer(DefaultBodyLimit::max(parts.limits.max_compressed_bytes))
-        .layer(CompressionLayer::new());
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest));
     plain
         .merge(otlp::grpc_routes(otlp).layer(from_fn_with_state(Arc::clone(&parts.is_ready), health::only_when_ready)))
         .layer(CatchPanicLayer::custom(health::panicked))
@@ -101,7 +111,7 @@ pub fn otlp_router(ingress: Ingress, now: Clock, limits: ingest::Limits, is_read
         .method_not_allowed_fallback(health::wrong_method)
         .fallback(health::unknown_path)
         .layer(from_fn(health::cross_origin))
-        .layer(CompressionLayer::new());
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest));
     http.merge(otlp::grpc_routes(handles))
         .layer(from_fn_with_state(is_ready, health::only_when_ready))
         .layer(CatchPanicLayer::custom(health::panicked))

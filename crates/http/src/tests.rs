@@ -4,6 +4,7 @@ mod connections;
 mod grpc;
 mod logs;
 mod metrics;
+mod reading;
 mod refusals;
 mod server;
 mod status;

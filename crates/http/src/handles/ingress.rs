@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use signal::{StreamWrite, Timestamp, WriteBatch};
+use signal::{SeriesWrite, StreamWrite, Timestamp, WriteBatch};
 use tokio::sync::{AcquireError, Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -42,6 +42,32 @@ pub struct Written {
     pub receipt: store::Receipt,
     /// What admission refused, by reason.
     pub rejected: Vec<ingest::Rejection>,
+    /// What of metrics was admitted, conflicts included.
+    pub admitted: Amounts,
+}
+
+/// How much of each kind a batch has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Amounts {
+    /// Numbers.
+    pub samples: u64,
+    /// Native histograms.
+    pub histograms: u64,
+    /// Links to traces.
+    pub exemplars: u64,
+}
+
+impl From<&WriteBatch> for Amounts {
+    fn from(batch: &WriteBatch) -> Self {
+        let sum = |of: fn(&SeriesWrite) -> usize| {
+            batch.series.iter().map(of).fold(0_u64, |sum, count| sum.saturating_add(count as u64))
+        };
+        Self {
+            samples: sum(|series| series.samples.len()),
+            histograms: sum(|series| series.histograms.len()),
+            exemplars: sum(|series| series.exemplars.len()),
+        }
+    }
 }
 
 /// What one turn of the writer thread did.
@@ -191,7 +217,8 @@ pub fn commit(requests: Vec<WriteRequest>, intake: &mut ingest::Intake, store: &
             Err(error) => turn.error = Some(error.clone()),
         }
         // A sender that left does not want to know.
-        let _ = reply.send(answer.map(|receipt| Written { receipt, rejected }));
+        let admitted = Amounts::from(batch);
+        let _ = reply.send(answer.map(|receipt| Written { receipt, rejected, admitted }));
     }
     turn
 }

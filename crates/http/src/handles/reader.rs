@@ -1,5 +1,6 @@
 //! The way out: bounded, cancellable evaluation over a snapshot, away from the request threads.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use query::Cancel;
 use store::{Snapshot, Store, StoreStatus};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 /// Evaluations that may run at once; the others wait within their own deadline.
 const CONCURRENT: usize = 16;
@@ -18,9 +19,12 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueryError {
-    /// The deadline passed, waiting included.
+    /// The deadline passed during the evaluation.
     #[error("query timed out in expression evaluation")]
     Timeout,
+    /// The deadline passed before the evaluation's turn came.
+    #[error("query timed out in query queue")]
+    Queued,
     /// The evaluation died; a defect of ours.
     #[error("query evaluation failed unexpectedly")]
     Defect,
@@ -50,6 +54,12 @@ impl Reader {
         Self { timeout, ..self }
     }
 
+    /// The same with another number of evaluations at once, at least one.
+    #[must_use]
+    pub fn with_concurrency(self, concurrent: usize) -> Self {
+        Self { slots: Arc::new(Semaphore::new(concurrent.clamp(1, Semaphore::MAX_PERMITS))), ..self }
+    }
+
     /// What is stored at this moment.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -68,26 +78,35 @@ impl Reader {
     /// the `Cancel` given to `work` is tripped; its slot is free again once `work` has returned.
     ///
     /// # Errors
-    /// `QueryError::Timeout` after the deadline, `Defect` when `work` panicked.
+    /// `QueryError::Queued` or `Timeout` after the deadline, `Defect` when `work` panicked.
     pub async fn run<T, F>(&self, wanted: Option<Duration>, work: F) -> Result<T, QueryError>
     where
         T: Send + 'static,
         F: FnOnce(&Snapshot, &Cancel) -> T + Send + 'static,
     {
-        let deadline = wanted.map_or(self.timeout, |wanted| wanted.min(self.timeout));
-        let evaluate = async {
-            let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| QueryError::Stopped)?;
-            let cancel = Cancel::default();
-            let _guard = TripOnDrop(cancel.clone());
-            let store = Arc::clone(&self.store);
-            let task = spawn_blocking(move || {
-                let answer = work(&store.snapshot(), &cancel);
-                drop(slot);
-                answer
-            });
-            task.await.map_err(|_| QueryError::Defect)
+        let allowed = wanted.map_or(self.timeout, |wanted| wanted.min(self.timeout));
+        if allowed.is_zero() {
+            return Err(QueryError::Queued);
+        }
+        let mut deadline = pin!(sleep(allowed));
+        let slot = tokio::select! {
+            biased;
+            slot = Arc::clone(&self.slots).acquire_owned() => slot.map_err(|_| QueryError::Stopped)?,
+            () = &mut deadline => return Err(QueryError::Queued),
         };
-        timeout(deadline, evaluate).await.map_err(|_| QueryError::Timeout)?
+        let cancel = Cancel::default();
+        let _guard = TripOnDrop(cancel.clone());
+        let store = Arc::clone(&self.store);
+        let task = spawn_blocking(move || {
+            let answer = work(&store.snapshot(), &cancel);
+            drop(slot);
+            answer
+        });
+        tokio::select! {
+            biased;
+            answer = task => answer.map_err(|_| QueryError::Defect),
+            () = &mut deadline => Err(QueryError::Timeout),
+        }
     }
 }
 

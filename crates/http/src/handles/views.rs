@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use signal::{Labels, Timestamp};
+use signal::{Labels, MetricMetadata, Timestamp};
 
 /// The shared view; the shell replaces parts of it, routes read it. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -33,10 +33,12 @@ impl Views {
 pub struct View {
     /// Rule groups in file order.
     pub groups: Vec<RuleGroupView>,
-    /// Scrape targets in use.
+    /// Scrape targets in use, sorted by [`TargetView::key`].
     pub targets: Vec<TargetView>,
-    /// Targets that relabeling dropped: scrape pool and discovered labels.
+    /// Targets that relabeling dropped: scrape pool and discovered labels; no more than the pool remembers.
     pub dropped_targets: Vec<(String, Labels)>,
+    /// How many targets relabeling dropped, by scrape pool; every pool has an entry.
+    pub dropped_target_counts: BTreeMap<String, u64>,
     /// The configuration in force, as YAML, without secrets.
     pub config_yaml: String,
     /// Command line flags by name.
@@ -49,6 +51,12 @@ pub struct View {
     pub config_is_valid: bool,
     /// Retention in words, such as `15d or 1GiB`.
     pub storage_retention: String,
+    /// Labels that this server adds to what it tells other servers.
+    pub external_labels: BTreeMap<String, String>,
+    /// Name of this machine.
+    pub hostname: String,
+    /// The directory the process was started in.
+    pub directory: String,
 }
 
 /// Who answers: the fields of `/status/buildinfo`.
@@ -202,6 +210,10 @@ pub struct TargetView {
     pub scrape_pool: String,
     /// What is fetched.
     pub scrape_url: String,
+    /// The same as other machines reach it; empty means the same text.
+    pub global_url: String,
+    /// What the last good page said about its families.
+    pub metadata: Arc<Vec<MetricMetadata>>,
     /// Why the last scrape failed; empty when it did not.
     pub last_error: String,
     /// When it was last scraped.
@@ -214,4 +226,12 @@ pub struct TargetView {
     pub scrape_interval: Duration,
     /// Deadline of one scrape.
     pub scrape_timeout: Duration,
+}
+
+impl TargetView {
+    /// What tells targets apart.
+    #[must_use]
+    pub fn key(&self) -> (&str, &str, &Labels) {
+        (&self.scrape_pool, &self.scrape_url, &self.labels)
+    }
 }

@@ -11,12 +11,12 @@ pub(super) fn data(value: &str) -> Response {
     json::response(format!(r#"{{"status":"success","data":{value}}}"#))
 }
 
-/// A list as data, cut at `limit` with upstream's warning.
+/// A whole response with a list as data, cut at `limit` with upstream's warning.
 pub(super) fn list<T>(
     items: impl ExactSizeIterator<Item = T>,
     limit: Option<usize>,
     element: impl FnMut(&mut String, T),
-) -> Response {
+) -> String {
     let limit = limit.unwrap_or(usize::MAX);
     let is_cut = items.len() > limit;
     let mut body = String::from(r#"{"status":"success","data":"#);
@@ -25,23 +25,30 @@ pub(super) fn list<T>(
         body.push_str(r#","warnings":["results truncated due to limit"]"#);
     }
     body.push('}');
-    json::response(body)
+    body
 }
 
-/// A whole query response.
-pub(super) fn query(answer: &Answer, limit: Option<usize>) -> String {
+/// Bytes that a point and what stands around a series take, roughly: answers of megabytes should not be copied while
+/// they grow.
+const POINT_BYTES: usize = 28;
+const SERIES_BYTES: usize = 256;
+
+/// A whole query response; `stats` is either empty or `,"stats":{…}`.
+pub(super) fn query(answer: &Answer, limit: Option<usize>, stats: &str) -> String {
     let limit = limit.unwrap_or(usize::MAX);
     let mut warnings = answer.warnings.clone();
-    let count = match &answer.value {
-        Value::Vector(series) => series.len(),
-        Value::Matrix(series) => series.len(),
-        Value::Scalar(_) | Value::String(..) => 1,
+    let (count, points) = match &answer.value {
+        Value::Vector(series) => (series.len(), series.len()),
+        Value::Matrix(series) => (series.len(), series.iter().map(|one| one.samples.len()).sum()),
+        Value::Scalar(_) | Value::String(..) => (1, 1),
     };
     if count > limit {
         warnings.push("results truncated due to limit".to_owned());
     }
-    let mut body = String::from(r#"{"status":"success","data":{"resultType":"#);
+    let mut body = String::with_capacity(if count > limit { 0 } else { points * POINT_BYTES + count * SERIES_BYTES });
+    body.push_str(r#"{"status":"success","data":{"resultType":"#);
     value(&mut body, &answer.value, limit);
+    body.push_str(stats);
     body.push('}');
     for (name, texts) in [("warnings", &warnings), ("infos", &answer.infos)] {
         if !texts.is_empty() {
@@ -58,12 +65,15 @@ pub(super) fn query(answer: &Answer, limit: Option<usize>) -> String {
 fn value(out: &mut String, value: &Value, limit: usize) {
     match value {
         Value::Scalar(sample) => {
-            out.push_str(r#""scalar","result":"#);
-            json::point(out, sample.at, sample.value);
+            out.push_str(r#""scalar","result":["#);
+            json::push_seconds(out, sample.at);
+            out.push_str(",\"");
+            json::push_plain(out, sample.value);
+            out.push_str("\"]");
         }
         Value::String(at, text) => {
             out.push_str(r#""string","result":["#);
-            out.push_str(&json::seconds(*at));
+            json::push_seconds(out, *at);
             out.push(',');
             json::string(out, text);
             out.push(']');

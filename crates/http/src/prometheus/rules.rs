@@ -1,18 +1,16 @@
-//! Rules, alerts and targets, as the shell last described them.
+//! Rules and alerts, as the shell last described them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use query::promql;
-use signal::{Labels, LabelsBuilder, Matcher, TimeRange, Timestamp, all_match, format_duration};
+use signal::{Labels, Matcher, Timestamp, all_match};
 
 use super::{Handles, Reply, answer, matcher_sets};
-use crate::handles::{AlertState, AlertView, RuleGroupView, RuleKind, RuleView, TargetView};
+use crate::handles::{AlertState, AlertView, RuleGroupView, RuleKind, RuleView};
 use crate::json;
 use crate::params::Params;
 use crate::reply::Refusal;
@@ -21,13 +19,7 @@ use crate::reply::Refusal;
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
 pub(super) fn routes() -> Router<Handles> {
-    Router::new()
-        .route("/rules", get(rules))
-        .route("/alerts", get(alerts))
-        .route("/targets", get(targets))
-        .route("/targets/metadata", get(targets_metadata))
-        .route("/scrape_pools", get(scrape_pools))
-        .route("/alertmanagers", get(alertmanagers))
+    Router::new().route("/rules", get(rules)).route("/alerts", get(alerts))
 }
 
 pub(super) fn time(at: Option<Timestamp>) -> String {
@@ -196,137 +188,4 @@ async fn alerts(State(handles): State<Handles>) -> Response {
         out
     });
     answer::data(&body)
-}
-
-async fn targets(State(handles): State<Handles>, params: Params) -> Reply {
-    let state = params.get("state").unwrap_or("any").to_ascii_lowercase();
-    let pool = params.get("scrapePool").map(str::to_owned);
-    let in_pool = |name: &str| pool.as_deref().is_none_or(|pool| pool == name);
-    let body = handles.views.read(|view| {
-        let shows_active = state != "dropped";
-        let shows_dropped = state != "active";
-        let mut out = String::from(r#"{"activeTargets":"#);
-        let active = view.targets.iter().filter(|target| shows_active && in_pool(&target.scrape_pool));
-        json::array(&mut out, active, target);
-        out.push_str(r#","droppedTargets":"#);
-        let dropped = view.dropped_targets.iter().filter(|(name, _)| shows_dropped && in_pool(name));
-        json::array(&mut out, dropped, |out, (name, discovered)| {
-            out.push_str(r#"{"discoveredLabels":"#);
-            json::labels(out, discovered);
-            let _ = write!(out, r#","scrapePool":{}}}"#, json::quoted(name));
-        });
-        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-        for target in &view.targets {
-            counts.entry(&target.scrape_pool).or_default();
-        }
-        for (name, _) in &view.dropped_targets {
-            *counts.entry(name).or_default() += 1;
-        }
-        out.push_str(r#","droppedTargetCounts":{"#);
-        for (at, (name, count)) in counts.iter().filter(|(name, _)| in_pool(name)).enumerate() {
-            let comma = if at > 0 { "," } else { "" };
-            let _ = write!(out, "{comma}{}:{count}", json::quoted(name));
-        }
-        out.push_str("}}");
-        out
-    });
-    Ok(answer::data(&body))
-}
-
-fn target(out: &mut String, target: &TargetView) {
-    out.push_str(r#"{"discoveredLabels":"#);
-    // Relabeling starts from these; upstream shows the settings of the scrape among them.
-    let mut discovered = LabelsBuilder::from(&target.discovered_labels);
-    for (name, value) in [
-        ("__scrape_interval__", format_duration(target.scrape_interval)),
-        ("__scrape_timeout__", format_duration(target.scrape_timeout)),
-    ] {
-        if discovered.get(name).is_none() && value != format_duration(Duration::ZERO) {
-            discovered.set(name, &value);
-        }
-    }
-    json::labels(out, &discovered.build());
-    out.push_str(r#","labels":"#);
-    json::labels(out, &target.labels);
-    for (name, value) in [
-        ("scrapePool", target.scrape_pool.as_str()),
-        ("scrapeUrl", &target.scrape_url),
-        ("globalUrl", &target.scrape_url),
-        ("lastError", &target.last_error),
-        ("lastScrape", &time(target.last_scrape)),
-        ("health", target.health.of_target()),
-        ("scrapeInterval", &format_duration(target.scrape_interval)),
-        ("scrapeTimeout", &format_duration(target.scrape_timeout)),
-    ] {
-        let _ = write!(out, r#","{name}":{}"#, json::quoted(value));
-    }
-    let _ = write!(out, r#","lastScrapeDuration":{}}}"#, target.last_scrape_duration.as_secs_f64());
-}
-
-/// Metadata is kept per family; a target has it when one of its series belongs to the family.
-async fn targets_metadata(State(handles): State<Handles>, params: Params) -> Reply {
-    let limit = params.limit("limit")?;
-    let metric = params.get("metric").map(str::to_owned);
-    let wanted = match params.get("match_target") {
-        Some(text) => promql::parse_selector(text).map_err(|error| Refusal::parameter("match_target", error))?,
-        None => Vec::new(),
-    };
-    let mut targets = handles.views.read(|view| view.targets.iter().map(|one| one.labels.clone()).collect::<Vec<_>>());
-    targets.retain(|labels| all_match(&wanted, labels));
-    let found = handles
-        .reader
-        .run(None, move |snapshot, _| {
-            let mut families = snapshot.metadata();
-            families.retain(|family| metric.as_deref().is_none_or(|metric| metric == family.name));
-            let mut found = Vec::new();
-            for labels in targets {
-                let own: Vec<Matcher> = labels.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
-                let names = snapshot.label_values(Labels::NAME, &own, TimeRange::all());
-                let has = |family: &str| names.iter().any(|name| name == family || is_part(name, family));
-                found.extend(
-                    families.iter().filter(|family| has(&family.name)).map(|family| (labels.clone(), family.clone())),
-                );
-            }
-            found
-        })
-        .await?;
-    let limit = limit.unwrap_or(usize::MAX);
-    let mut body = String::new();
-    json::array(&mut body, found.iter().take(limit), |out, (labels, family)| {
-        out.push_str(r#"{"target":"#);
-        json::labels(out, labels);
-        for (name, text) in [
-            ("metric", family.name.as_str()),
-            ("type", family.kind.as_str()),
-            ("help", &family.help),
-            ("unit", &family.unit),
-        ] {
-            let _ = write!(out, r#","{name}":{}"#, json::quoted(text));
-        }
-        out.push('}');
-    });
-    Ok(answer::data(&body))
-}
-
-/// Whether a series name is that of a histogram's or summary's part.
-fn is_part(name: &str, family: &str) -> bool {
-    name.strip_prefix(family).is_some_and(|rest| matches!(rest, "_bucket" | "_sum" | "_count" | "_total"))
-}
-
-async fn scrape_pools(State(handles): State<Handles>) -> Response {
-    let mut names = handles.views.read(|view| {
-        let active = view.targets.iter().map(|target| target.scrape_pool.clone());
-        active.chain(view.dropped_targets.iter().map(|(name, _)| name.clone())).collect::<Vec<_>>()
-    });
-    names.sort();
-    names.dedup();
-    let mut body = String::from(r#"{"scrapePools":"#);
-    json::array(&mut body, &names, |out, name| json::string(out, name));
-    body.push('}');
-    answer::data(&body)
-}
-
-/// Alerts are delivered by Aegis itself; there is never an outside Alertmanager to list.
-async fn alertmanagers() -> Response {
-    answer::data(r#"{"activeAlertmanagers":[],"droppedAlertmanagers":[]}"#)
 }

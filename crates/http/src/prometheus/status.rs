@@ -1,23 +1,28 @@
 //! `/status/*`: what can be said truthfully about this server in Prometheus' words.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use signal::TimeRange;
+use signal::{Labels, TimeRange};
+use tokio::runtime::Handle;
 
 use super::rules::time;
 use super::{Handles, Reply, answer};
 use crate::json;
 use crate::params::Params;
+use crate::reply::Refusal;
 
 /// The Prometheus version whose API this is; clients switch features by it.
 const API_VERSION: &str = "3.5.0+aegis";
 /// Rows of each table of `/status/tsdb` unless asked otherwise.
 const ROWS: usize = 10;
+/// Most rows that can be asked for.
+const MAX_ROWS: usize = 10_000;
 
 pub(super) fn routes() -> Router<Handles> {
     Router::new()
@@ -61,68 +66,93 @@ async fn flags(State(handles): State<Handles>) -> Response {
     answer::data(&body)
 }
 
-/// Only what means the same here; upstream's facts about the Go runtime have no counterpart.
+/// In upstream's words; where those are about the Go runtime, what comes nearest to it here: tasks for goroutines,
+/// worker threads for processors.
 async fn runtimeinfo(State(handles): State<Handles>) -> Response {
     let problems = handles.reader.status().problems.len();
     let now = (handles.now)();
+    let runtime = Handle::current().metrics();
+    let (tasks, workers) = (runtime.num_alive_tasks(), runtime.num_workers());
     let mut body = String::new();
     handles.views.read(|view| {
+        let (directory, host) = (json::quoted(&view.directory), json::quoted(&view.hostname));
         let _ = write!(
             body,
-            r#"{{"startTime":"{}","serverTime":"{now}","reloadConfigSuccess":{},"lastConfigTime":"{}","#,
+            r#"{{"startTime":"{}","CWD":{directory},"hostname":{host},"serverTime":"{now}","reloadConfigSuccess":{},"#,
             time(view.started),
             view.config_is_valid,
-            time(view.config_loaded),
         );
         let retention = json::quoted(&view.storage_retention);
-        let _ = write!(body, r#""corruptionCount":{problems},"storageRetention":{retention}}}"#);
+        let _ = write!(
+            body,
+            r#""lastConfigTime":"{}","corruptionCount":{problems},"goroutineCount":{tasks},"GOMAXPROCS":{workers},"GOMEMLIMIT":{},"GOGC":"","GODEBUG":"","storageRetention":{retention}}}"#,
+            time(view.config_loaded),
+            i64::MAX,
+        );
     });
     answer::data(&body)
 }
 
 async fn tsdb(State(handles): State<Handles>, params: Params) -> Reply {
-    let rows = params.limit("limit")?.unwrap_or(ROWS);
+    let rows = rows(&params)?;
     let status = handles.reader.status().metrics;
-    let series = handles.reader.run(None, |snapshot, _| snapshot.series(&[], TimeRange::all())).await?;
-    let mut by_metric: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut by_pair: BTreeMap<String, u64> = BTreeMap::new();
-    let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for labels in &series {
-        for (name, value) in labels.iter() {
-            *by_pair.entry(format!("{name}={value}")).or_default() += 1;
-            values.entry(name).or_default().insert(value);
-        }
-        *by_metric.entry(labels.metric_name().unwrap_or_default()).or_default() += 1;
-    }
-    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    let bytes = |set: &BTreeSet<&str>| set.iter().map(|value| count(value.len())).sum::<u64>();
-    let mut body = String::new();
-    // Upstream's chunk count has no counterpart here; segments are the nearest thing that is counted.
-    let _ = write!(
-        body,
-        r#"{{"headStats":{{"numSeries":{},"numLabelPairs":{},"chunkCount":{},"minTime":{},"maxTime":{}}}"#,
-        series.len(),
-        by_pair.len(),
-        status.segments,
-        status.oldest.map_or(i64::MAX, |at| at.0),
-        status.newest.map_or(i64::MIN, |at| at.0),
-    );
-    table(&mut body, "seriesCountByMetricName", rows, by_metric.iter().map(|(name, n)| (*name, *n)));
-    let per_label = values.iter().map(|(name, set)| (*name, count(set.len())));
-    table(&mut body, "labelValueCountByLabelName", rows, per_label);
-    table(&mut body, "memoryInBytesByLabelName", rows, values.iter().map(|(name, set)| (*name, bytes(set))));
-    table(&mut body, "seriesCountByLabelValuePair", rows, by_pair.iter().map(|(pair, n)| (pair.as_str(), *n)));
-    body.push('}');
+    let body = handles
+        .reader
+        .run(None, move |snapshot, _| {
+            let series = snapshot.series(&[], TimeRange::all());
+            let mut count: HashMap<&str, HashMap<&str, u64>> = HashMap::new();
+            for (name, value) in series.iter().flat_map(Labels::iter) {
+                *count.entry(name).or_default().entry(value).or_default() += 1;
+            }
+            let pairs: usize = count.values().map(HashMap::len).sum();
+            let mut body = String::new();
+            // Upstream's chunk count has no counterpart here; segments are the nearest thing that is counted.
+            let _ = write!(
+                body,
+                r#"{{"headStats":{{"numSeries":{},"numLabelPairs":{pairs},"chunkCount":{},"minTime":{},"maxTime":{}}}"#,
+                series.len(),
+                status.segments,
+                status.oldest.map_or(i64::MAX, |at| at.0),
+                status.newest.map_or(i64::MIN, |at| at.0),
+            );
+            let names = count.get(Labels::NAME).into_iter().flatten();
+            table(&mut body, "seriesCountByMetricName", rows, names.map(|(name, n)| (("", *name), *n)));
+            let values = count.iter().map(|(name, values)| (("", *name), values.len() as u64));
+            table(&mut body, "labelValueCountByLabelName", rows, values);
+            let bytes = |values: &HashMap<&str, u64>| values.keys().map(|value| value.len() as u64).sum::<u64>();
+            let memory = count.iter().map(|(name, values)| (("", *name), bytes(values)));
+            table(&mut body, "memoryInBytesByLabelName", rows, memory);
+            let pairs =
+                count.iter().flat_map(|(name, values)| values.iter().map(move |(value, n)| ((*name, *value), *n)));
+            table(&mut body, "seriesCountByLabelValuePair", rows, pairs);
+            body.push('}');
+            body
+        })
+        .await?;
     Ok(answer::data(&body))
 }
 
-/// The `rows` largest, as upstream lists them.
-fn table<'a>(out: &mut String, name: &str, rows: usize, counts: impl Iterator<Item = (&'a str, u64)>) {
-    let mut counts: Vec<_> = counts.collect();
-    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+fn rows(params: &Params) -> Result<usize, Refusal> {
+    match params.get("limit").map(str::parse::<usize>) {
+        None => Ok(ROWS),
+        Some(Ok(rows @ 1..=MAX_ROWS)) => Ok(rows),
+        Some(Ok(rows)) if rows > MAX_ROWS => Err(Refusal::bad(format!("limit must not exceed {MAX_ROWS}"))),
+        Some(_) => Err(Refusal::bad("limit must be a positive number")),
+    }
+}
+
+/// The `rows` largest, as upstream lists them. A row is named after a label and its value, or after one thing alone.
+fn table<'a>(out: &mut String, name: &str, rows: usize, counts: impl Iterator<Item = ((&'a str, &'a str), u64)>) {
+    let mut counts: Vec<_> = counts.map(|(name, count)| (Reverse(count), name)).collect();
+    if counts.len() > rows {
+        counts.select_nth_unstable(rows);
+        counts.truncate(rows);
+    }
+    counts.sort_unstable();
     let _ = write!(out, r#","{name}":"#);
-    json::array(out, counts.into_iter().take(rows), |out, (name, value)| {
-        let _ = write!(out, r#"{{"name":{},"value":{value}}}"#, json::quoted(name));
+    json::array(out, counts, |out, (Reverse(count), (label, value))| {
+        let name = if label.is_empty() { json::quoted(value) } else { json::quoted(&format!("{label}={value}")) };
+        let _ = write!(out, r#"{{"name":{name},"value":{count}}}"#);
     });
 }
 

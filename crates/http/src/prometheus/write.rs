@@ -1,52 +1,87 @@
-//! Remote write 1.0. The 2.0 protocol is answered with 415, upon which senders fall back.
+//! Remote write, protocols 1.0 and 2.0.
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::Handles;
-use crate::handles::Written;
+use crate::handles::{Amounts, Written};
 use crate::params::{content_encoding, content_type};
-use crate::reply::{Plain, Refusal};
+use crate::reply::Refusal;
 
-pub(super) async fn post(State(handles): State<Handles>, headers: HeaderMap, content: Body) -> Result<Response, Plain> {
-    check_headers(&headers)?;
+/// The message in a body.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Protocol {
+    /// `prometheus.WriteRequest`
+    One,
+    /// `io.prometheus.write.v2.Request`
+    Two,
+}
+
+pub(super) async fn post(State(handles): State<Handles>, headers: HeaderMap, content: Body) -> Response {
+    let protocol = match protocol(&headers) {
+        Ok(protocol) => protocol,
+        Err(refusal) => return refusal.into_plain(),
+    };
+    let mut kept = Amounts::default();
+    let mut response = match keep(&handles, protocol, content, &mut kept).await {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(refusal) => refusal.into_plain(),
+    };
+    if protocol == Protocol::Two {
+        // A sender of 2.0 takes a 2xx without these for a server that took the body for something else.
+        for (name, count) in [
+            ("x-prometheus-remote-write-samples-written", kept.samples),
+            ("x-prometheus-remote-write-histograms-written", kept.histograms),
+            ("x-prometheus-remote-write-exemplars-written", kept.exemplars),
+        ] {
+            response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from(count));
+        }
+    }
+    response
+}
+
+async fn keep(handles: &Handles, protocol: Protocol, content: Body, kept: &mut Amounts) -> Result<(), Refusal> {
     let limits = handles.limits;
-    let decode = move |bytes: &[u8]| Ok(ingest::remote_write::decode(bytes, &limits)?);
+    let decode = move |bytes: &[u8]| match protocol {
+        Protocol::One => Ok(ingest::remote_write::decode(bytes, &limits)?),
+        Protocol::Two => Ok(ingest::remote_write::decode_v2(bytes, &limits)?),
+    };
     let decoded = handles.ingress.decode(content, limits.max_compressed_bytes, decode).await?;
     let mut rejected = decoded.rejected;
     if !decoded.batch.is_empty() {
         let written = handles.ingress.write(decoded.batch).await?;
+        let conflicts = u64::try_from(written.receipt.conflicts.len()).unwrap_or(u64::MAX);
+        *kept = written.admitted;
+        kept.samples = kept.samples.saturating_sub(conflicts);
         rejected.extend(refused(written));
     }
     // What was valid is stored; the 400 tells the sender not to repeat the rest.
-    if let Some(text) = sentence(&rejected) {
-        return Err(Refusal::bad(text).into());
-    }
-    Ok(StatusCode::NO_CONTENT.into_response())
+    sentence(&rejected).map_or(Ok(()), |text| Err(Refusal::bad(text)))
 }
 
-fn check_headers(headers: &HeaderMap) -> Result<(), Refusal> {
+fn protocol(headers: &HeaderMap) -> Result<Protocol, Refusal> {
     let kind = content_type(headers);
     if !matches!(kind.as_str(), "" | "application/x-protobuf") {
         return Err(Refusal::unsupported(format!(
             "content type `{kind}` is not supported; remote write is `application/x-protobuf`"
         )));
     }
-    let whole = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let message = whole.split(';').filter_map(|part| part.trim().strip_prefix("proto=")).next();
-    if let Some(message) = message.filter(|message| *message != "prometheus.WriteRequest") {
-        return Err(Refusal::unsupported(format!(
-            "remote write message `{message}` is not supported; `prometheus.WriteRequest` (1.0) is"
-        )));
-    }
     let encoding = content_encoding(headers);
     if !matches!(encoding.as_str(), "" | "snappy") {
         return Err(Refusal::unsupported(format!("content encoding `{encoding}` is not supported; `snappy` is")));
     }
-    Ok(())
+    let whole = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    match whole.split(';').find_map(|part| part.trim().strip_prefix("proto=")) {
+        None | Some("prometheus.WriteRequest") => Ok(Protocol::One),
+        Some("io.prometheus.write.v2.Request") => Ok(Protocol::Two),
+        Some(message) => Err(Refusal::unsupported(format!(
+            "remote write message `{message}` is not supported; `prometheus.WriteRequest` (1.0) and \
+             `io.prometheus.write.v2.Request` (2.0) are"
+        ))),
+    }
 }
 
 /// Everything of a batch that was not kept, conflicts with stored samples included.

@@ -82,6 +82,8 @@ async fn series_labels_and_values_are_listed() {
         ("/api/v1/label/__name__/values", &[], json!(["http_requests_total"])),
         ("/api/v1/label/U__status/values", &[], json!(["201", "500"])),
         ("/api/v1/label/nobody/values", &[], json!([])),
+        ("/api/v1/label/U__a_zz_/values", &[], json!([])),
+        ("/api/v1/labels", &[("start", "100"), ("end", "0")], json!([])),
         ("/api/v1/label/status/values", &[("start", "0"), ("end", "100")], json!([])),
     ] {
         let reply = ask(&router, path, parameters).await;
@@ -138,13 +140,108 @@ async fn federation_gives_the_latest_samples_as_text() {
     assert_eq!(
         reply.text(),
         "# TYPE http_requests_total untyped\n\
-         http_requests_total{service=\"backend\",status=\"500\"} 150 1706189400000\n"
+         http_requests_total{service=\"backend\",status=\"500\",instance=\"\"} 150 1706189400000\n"
     );
 }
 
 #[tokio::test]
-async fn a_query_is_printed_in_canonical_form() {
+async fn a_query_is_printed_in_canonical_form_and_as_a_tree() {
     let (router, _) = server();
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let reply = post(&router, "/api/v1/parse_query", &form, "query=1").await;
+    assert_eq!(reply.json(), json!({"status": "success", "data": {"type": "numberLiteral", "val": "1"}}));
     let reply = ask(&router, "/api/v1/format_query", &[("query", "sum(rate(a[5m]))by(job)")]).await;
     assert_eq!(reply.json(), json!({"status": "success", "data": "sum by (job) (rate(a[5m]))"}));
+}
+
+#[tokio::test]
+async fn stats_come_on_request() {
+    let (router, _) = server();
+    with_metrics(&router).await;
+    let samples = async |path: &str, parameters: &[(&str, &str)]| {
+        let reply = ask(&router, path, parameters).await.json();
+        assert!(reply["data"]["stats"]["timings"]["execTotalTime"].is_number(), "{reply}");
+        reply["data"]["stats"]["samples"].clone()
+    };
+    let at = |query| [("query", query), ("stats", "true"), ("time", "1706189400")];
+    for (query, total) in [
+        ("http_requests_total", 2),
+        ("sum(rate(http_requests_total[1m]))", 8),
+        ("http_requests_total offset 1d", 0),
+        ("http_requests_total[30s] @ end()", 4),
+        ("http_requests_total + 1", 2),
+        ("max_over_time(http_requests_total[1m:30s])", 4),
+        ("vector(1)", 0),
+    ] {
+        let found = samples("/api/v1/query", &at(query)).await;
+        assert_eq!(found, json!({"totalQueryableSamples": total, "peakSamples": total}), "{query}");
+    }
+    let over = [
+        ("query", "http_requests_total"),
+        ("stats", "all"),
+        ("start", "1706189099"),
+        ("end", "1706189101"),
+        ("step", "1"),
+    ];
+    let found = samples("/api/v1/query_range", &over).await;
+    let steps = json!([[1_706_189_099, 0], [1_706_189_100, 2], [1_706_189_101, 2]]);
+    assert_eq!(found, json!({"totalQueryableSamplesPerStep": steps, "totalQueryableSamples": 4, "peakSamples": 2}));
+    let plain = ask(&router, "/api/v1/query", &[("query", "1")]).await.json();
+    assert!(plain["data"].get("stats").is_none());
+}
+
+/// Remote write 2.0, as much as tests need.
+#[derive(Clone, PartialEq, Message)]
+struct Request2 {
+    #[prost(string, repeated, tag = "4")]
+    symbols: Vec<String>,
+    #[prost(message, repeated, tag = "5")]
+    timeseries: Vec<TimeSeries2>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TimeSeries2 {
+    #[prost(uint32, repeated, tag = "1")]
+    labels: Vec<u32>,
+    #[prost(message, repeated, tag = "2")]
+    samples: Vec<Sample>,
+}
+
+#[tokio::test]
+async fn remote_write_2_is_told_what_was_written() {
+    let (router, _) = server();
+    let symbols = ["", "__name__", "good", "job", "x"].map(str::to_owned).to_vec();
+    let sample = |value| Sample { value, timestamp: NOW.0 };
+    let good =
+        TimeSeries2 { labels: vec![1, 2], samples: vec![sample(1.0), Sample { value: 2.0, timestamp: NOW.0 - 1 }] };
+    let nameless = TimeSeries2 { labels: vec![3, 4], samples: vec![sample(1.0)] };
+    let conflict = TimeSeries2 { labels: vec![1, 2], samples: vec![sample(5.0)] };
+    for (name, timeseries, status, written) in [
+        ("good", vec![good.clone()], 204, "2"),
+        ("the same again", vec![good.clone()], 204, "2"),
+        ("partly", vec![good, nameless], 400, "2"),
+        ("conflict", vec![conflict], 400, "0"),
+        ("nothing", vec![], 204, "0"),
+    ] {
+        let body = snappy(&Request2 { symbols: symbols.clone(), timeseries });
+        let headers = [
+            ("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request"),
+            ("content-encoding", "snappy"),
+            ("x-prometheus-remote-write-version", "2.0.0"),
+        ];
+        let reply = post(&router, "/api/v1/write", &headers, body).await;
+        assert_eq!(reply.status.as_u16(), status, "{name}: {}", reply.text());
+        assert_eq!(reply.headers["x-prometheus-remote-write-samples-written"], written, "{name}");
+        assert_eq!(reply.headers["x-prometheus-remote-write-histograms-written"], "0", "{name}");
+        assert_eq!(reply.headers["x-prometheus-remote-write-exemplars-written"], "0", "{name}");
+    }
+    let broken = [("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")];
+    let reply = post(&router, "/api/v1/push", &broken, "not snappy").await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert_eq!(reply.headers["x-prometheus-remote-write-samples-written"], "0");
+    let reply = remote_write(&router, vec![]).await;
+    assert!(
+        reply.headers.get("x-prometheus-remote-write-samples-written").is_none(),
+        "protocol 1.0 knows no such header"
+    );
 }

@@ -1,0 +1,152 @@
+//! Which series there are: `/series`, `/labels`, `/label/{name}/values`.
+
+use std::collections::BTreeSet;
+
+use axum::extract::{Path, State};
+use query::promql;
+use signal::{Matcher, TimeRange, Timestamp};
+
+use super::{Handles, Reply, answer};
+use crate::json;
+use crate::params::Params;
+use crate::reply::Refusal;
+
+/// What series, label names and label values are asked about.
+struct Selection {
+    sets: Vec<Vec<Matcher>>,
+    range: TimeRange,
+    limit: Option<usize>,
+}
+
+impl Selection {
+    fn read(params: &Params, refuse: impl Fn(String) -> Refusal) -> Result<Self, Refusal> {
+        let limit = params.limit("limit")?;
+        let range = range(params)?;
+        Ok(Self { sets: matcher_sets(params).map_err(refuse)?, range, limit })
+    }
+
+    /// The same with "everything" when no selector was given.
+    fn or_everything(mut self) -> Self {
+        if self.sets.is_empty() {
+            self.sets.push(Vec::new());
+        }
+        self
+    }
+}
+
+/// `start` and `end`, everything by default. An end before the start is no mistake: nothing lies between.
+pub(super) fn range(params: &Params) -> Result<TimeRange, Refusal> {
+    let start = params.time("start")?.unwrap_or(Timestamp::MIN);
+    let end = params.time("end")?.unwrap_or(Timestamp::MAX);
+    Ok(TimeRange::new(start, end))
+}
+
+/// Every `match[]`; each must have a matcher that does not match the empty string.
+pub(super) fn matcher_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, String> {
+    params
+        .all("match[]")
+        .map(|text| {
+            let matchers = promql::parse_selector(text).map_err(|error| error.to_string())?;
+            if matchers.iter().all(Matcher::matches_empty) {
+                return Err("match[] must contain at least one non-empty matcher".to_owned());
+            }
+            Ok(matchers)
+        })
+        .collect()
+}
+
+pub(super) async fn series(State(handles): State<Handles>, params: Params) -> Reply {
+    if params.all("match[]").next().is_none() {
+        return Err(Refusal::bad("no match[] parameter provided").into());
+    }
+    let Selection { sets, range, limit } = Selection::read(&params, |reason| Refusal::parameter("match[]", reason))?;
+    let body = handles
+        .reader
+        .run(None, move |snapshot, _| {
+            let mut found: Vec<_> = sets.iter().flat_map(|matchers| snapshot.series(matchers, range)).collect();
+            if sets.len() > 1 {
+                found.sort_unstable();
+                found.dedup();
+            }
+            answer::list(found.iter(), limit, json::labels)
+        })
+        .await?;
+    Ok(json::response(body))
+}
+
+pub(super) async fn label_names(State(handles): State<Handles>, params: Params) -> Reply {
+    let Selection { sets, range, limit } = Selection::read(&params, Refusal::bad)?.or_everything();
+    let found = handles
+        .reader
+        .run(None, move |snapshot, _| {
+            sets.iter().flat_map(|matchers| snapshot.label_names(matchers, range)).collect::<BTreeSet<_>>()
+        })
+        .await?;
+    Ok(json::response(answer::list(found.iter(), limit, |out, name| json::string(out, name))))
+}
+
+pub(super) async fn label_values(State(handles): State<Handles>, Path(name): Path<String>, params: Params) -> Reply {
+    let name = unescape_label_name(&name).unwrap_or(name);
+    if name.is_empty() {
+        return Err(Refusal::bad(format!("invalid label name: \"{name}\"")).into());
+    }
+    let Selection { sets, range, limit } = Selection::read(&params, Refusal::bad)?.or_everything();
+    let body = handles
+        .reader
+        .run(None, move |snapshot, _| {
+            let mut found: Vec<_> =
+                sets.iter().flat_map(|matchers| snapshot.label_values(&name, matchers, range)).collect();
+            if sets.len() > 1 {
+                found.sort_unstable();
+                found.dedup();
+            }
+            answer::list(found.iter(), limit, |out, value| json::string(out, value))
+        })
+        .await?;
+    Ok(json::response(body))
+}
+
+/// Undoes `U__` escaping: `__` is an underscore, `_2e_` the character U+002E. `None` when the name is not escaped, or
+/// not as it should be; then it is taken as it is.
+fn unescape_label_name(name: &str) -> Option<String> {
+    let mut rest = name.strip_prefix("U__")?;
+    let mut plain = String::new();
+    while let Some((before, after)) = rest.split_once('_') {
+        plain.push_str(before);
+        if let Some(after) = after.strip_prefix('_') {
+            plain.push('_');
+            rest = after;
+            continue;
+        }
+        let (digits, after) = after.split_once('_')?;
+        if digits.is_empty() || digits.len() > 6 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        plain.push(char::from_u32(u32::from_str_radix(digits, 16).ok()?)?);
+        rest = after;
+    }
+    plain.push_str(rest);
+    Some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_label_names_are_read_back() {
+        for (name, want) in [
+            ("job", None),
+            ("U__my_2e_metric", Some("my.metric")),
+            ("U__a__b", Some("a_b")),
+            ("U___fc_ber", Some("über")),
+            ("U__a_zz_", None),
+            ("U__a_+2e_", None),
+            ("U__a_d800_", None),
+            ("U__a_0000002e_", None),
+            ("U__a_2e", None),
+        ] {
+            assert_eq!(unescape_label_name(name).as_deref(), want, "{name}");
+        }
+    }
+}
