@@ -1,0 +1,129 @@
+//! Pages of an open block, from the cache or from the file.
+
+use super::cache::{Page, PageKey};
+use super::reader::{Block, BlockError};
+use super::section::{Kind, PAGE, Piece, unpack};
+use crate::wire::{DecodeError, Reader};
+
+/// Bytes of the longest length of a record.
+const LENGTH: usize = 10;
+
+/// Reads sections of a block and remembers the last page of each, because what is read next is usually close.
+#[derive(Debug)]
+pub(super) struct Pages<'a> {
+    block: &'a Block,
+    last: [Option<(usize, Page)>; Kind::ALL.len()],
+    keeping: Keeping,
+}
+
+/// What becomes of pages that were read from the file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Keeping {
+    /// They go into the cache.
+    All,
+    /// Those that are read once from front to back stay out, so that a merge does not push out what is asked for.
+    Shared,
+}
+
+impl<'a> Pages<'a> {
+    pub(super) fn new(block: &'a Block, keeping: Keeping) -> Self {
+        Self { block, last: Default::default(), keeping }
+    }
+
+    pub(super) fn block(&self) -> &'a Block {
+        self.block
+    }
+
+    fn page(&mut self, kind: Kind, number: usize) -> Result<Page, BlockError> {
+        let block = self.block;
+        let last = self.last.get_mut(kind as usize);
+        if let Some(Some((at, page))) = &last
+            && *at == number
+        {
+            return Ok(Page::clone(page));
+        }
+        let key = PageKey { block: block.id(), kind, number };
+        let page = match block.cache().get(key) {
+            Some(page) => page,
+            None => {
+                let page = Page::new(block.load(kind, number)?);
+                let is_kept = match self.keeping {
+                    Keeping::All => true,
+                    Keeping::Shared => matches!(kind, Kind::Times | Kind::Texts | Kind::Pairs),
+                };
+                if is_kept {
+                    block.cache().put(key, &page);
+                }
+                page
+            }
+        };
+        if let Some(last) = last {
+            *last = Some((number, Page::clone(&page)));
+        }
+        Ok(page)
+    }
+
+    /// `len` bytes of a section from `at` on.
+    pub(super) fn piece(&mut self, kind: Kind, at: u64, len: usize) -> Result<Piece, BlockError> {
+        let block = self.block;
+        let end = at.checked_add(len as u64).filter(|end| *end <= block.section(kind).len);
+        let beyond = || block.damaged(kind, at, DecodeError("something lies beyond its section"));
+        let end = end.ok_or_else(beyond)?;
+        let place = |at: u64| ((at / PAGE as u64) as usize, (at % PAGE as u64) as usize);
+        let (mut number, from) = place(at);
+        if len == 0 {
+            return Ok(Piece::Joined(Vec::new()));
+        }
+        let (last, to) = place(end - 1);
+        let to = to + 1;
+        let page = self.page(kind, number)?;
+        if number == last {
+            return Ok(Piece::Shared(page, from, to));
+        }
+        let mut joined = Vec::with_capacity(len);
+        joined.extend_from_slice(page.get(from..).unwrap_or_default());
+        while number < last {
+            number += 1;
+            let page = self.page(kind, number)?;
+            let part = if number == last { page.get(..to) } else { Some(&page[..]) };
+            joined.extend_from_slice(part.unwrap_or_default());
+        }
+        Ok(Piece::Joined(joined))
+    }
+
+    /// The record that begins at `at`, without its length, and where the next one begins.
+    pub(super) fn record(&mut self, kind: Kind, at: u64) -> Result<(Piece, u64), BlockError> {
+        let block = self.block;
+        let rest = block.section(kind).len.saturating_sub(at);
+        let head = self.piece(kind, at, LENGTH.min(usize::try_from(rest).unwrap_or(LENGTH)))?;
+        let mut reader = Reader::new(&head);
+        let len = reader.index().map_err(|error| block.damaged(kind, at, error))?;
+        let body = at + (head.len() - reader.rest().len()) as u64;
+        if len as u64 > block.section(kind).len {
+            return Err(block.damaged(kind, at, DecodeError("a record is longer than its section")));
+        }
+        Ok((self.piece(kind, body, len)?, body + len as u64))
+    }
+
+    /// A little-endian number.
+    pub(super) fn number(&mut self, kind: Kind, at: u64) -> Result<u64, BlockError> {
+        let piece = self.piece(kind, at, 8)?;
+        Ok(piece.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes)))
+    }
+}
+
+impl Block {
+    /// Reads, checks and unpacks a page.
+    pub(super) fn load(&self, kind: Kind, number: usize) -> Result<Vec<u8>, BlockError> {
+        let section = self.section(kind);
+        let at = (number as u64).saturating_mul(PAGE as u64);
+        let place = section.pages.get(number).copied();
+        let place = place.ok_or_else(|| self.damaged(kind, at, DecodeError("a page is not there")))?;
+        let mut stored = vec![0; place.stored as usize];
+        self.read_at(place.offset, &mut stored)?;
+        if crc32c::crc32c(&stored) != place.checksum {
+            return Err(self.damaged(kind, at, DecodeError("a page does not match its checksum")));
+        }
+        unpack(stored, section.page_len(number)).map_err(|error| self.damaged(kind, at, error))
+    }
+}

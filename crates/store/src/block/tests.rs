@@ -1,0 +1,567 @@
+//! Blocks as a whole, and values that tests of the codecs share.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use signal::{
+    BucketSpan, Buckets, Histogram, HistogramSample, Labels, MatchOp, Matcher, ResetHint, Sample, TimeRange, Timestamp,
+    all_match,
+};
+
+use super::format::{self, Footer};
+use super::section::{self, PagePlace};
+use super::{
+    Block, BlockError, BlockMeta, BlockOrigin, BlockSeries, BlockWriter, PageCache, UNFINISHED, WriteBlockError, merge,
+};
+use crate::disk::{Disk, Fault, MemoryDisk};
+use crate::snapshot::Latest;
+
+/// Columns as they come: steady, noisy, sparse, repeating and arbitrary, also one behind the other.
+pub(super) fn whole_numbers(most: usize) -> impl Strategy<Value = Vec<i64>> {
+    let number = prop_oneof![
+        4 => -3_i64..3,
+        2 => 0_i64..1_000,
+        2 => (0_i64..5_000).prop_map(|number| number * 4_096),
+        1 => any::<i64>(),
+        1 => prop_oneof![Just(i64::MIN), Just(i64::MAX), Just(0)],
+    ];
+    let run = (number.clone(), proptest::collection::vec(number, 1..most / 4 + 2), 0_u8..5).prop_map(
+        |(step, noise, kind)| {
+            let mut last = 0_i64;
+            let sums = noise.iter().map(|noise| {
+                last = last.wrapping_add(match kind {
+                    0 => *noise,
+                    1 => step,
+                    2 => step.wrapping_add(noise % 100),
+                    3 => step.wrapping_mul(noise % 2),
+                    _ => noise.wrapping_sub(last),
+                });
+                last
+            });
+            sums.collect::<Vec<_>>()
+        },
+    );
+    proptest::collection::vec(run, 0..4).prop_map(move |runs| runs.concat().into_iter().take(most).collect())
+}
+
+/// Values as they come: counts, decimals, sums of arbitrary fractions, markers and arbitrary bits.
+pub(super) fn values(most: usize) -> impl Strategy<Value = Vec<f64>> {
+    let odd = prop_oneof![
+        Just(signal::stale_marker()),
+        Just(-0.0),
+        Just(f64::INFINITY),
+        any::<u64>().prop_map(f64::from_bits),
+        (1_u32..100).prop_map(|part| 1.0 / f64::from(part)),
+    ];
+    let odds = proptest::collection::vec((any::<prop::sample::Index>(), odd), 0..12);
+    (whole_numbers(most), prop_oneof![Just(1.0), Just(10.0), Just(100.0), Just(1e9), Just(3.0)], odds).prop_map(
+        |(numbers, power, odds)| {
+            let mut values: Vec<f64> = numbers.iter().map(|number| *number as f64 / power).collect();
+            for (place, odd) in odds {
+                if !values.is_empty() {
+                    let place = place.index(values.len());
+                    values[place] = odd;
+                }
+            }
+            values
+        },
+    )
+}
+
+/// Native histograms at ascending instants, neighbours often of the same layout.
+pub(super) fn histograms(most: usize) -> impl Strategy<Value = Vec<HistogramSample>> {
+    let layout = (
+        prop_oneof![-4_i32..9, Just(Histogram::CUSTOM_BUCKETS)],
+        prop_oneof![Just(0.0), Just(0.001), Just(f64::NAN)],
+        proptest::collection::vec((any::<i32>(), 0_u32..5), 0..3),
+        proptest::collection::vec((-9_i32..9, 0_u32..5), 0..2),
+        proptest::collection::vec(-9.0..9.0, 0..4),
+    );
+    let run = (layout, values(most * 16), 1_usize..8);
+    proptest::collection::vec(run, 0..5).prop_map(move |runs| {
+        let mut samples = Vec::new();
+        for ((schema, zero_threshold, positive, negative, bounds), values, len) in runs {
+            let mut values = values.into_iter().cycle();
+            let mut next = move || values.next().unwrap_or(1.0);
+            let custom_values: Arc<[f64]> = Arc::from(bounds);
+            for _ in 0..len {
+                let mut buckets = |spans: &[(i32, u32)]| {
+                    let counts = spans.iter().flat_map(|(_, length)| 0..*length).map(|_| next()).collect();
+                    let spans = spans.iter().map(|(offset, length)| BucketSpan { offset: *offset, length: *length });
+                    Buckets { spans: spans.collect(), counts }
+                };
+                let (positive, negative) = (buckets(&positive), buckets(&negative));
+                let hints = [ResetHint::Unknown, ResetHint::NotReset, ResetHint::Reset, ResetHint::Gauge];
+                let histogram = Histogram {
+                    schema,
+                    zero_threshold,
+                    zero_count: next(),
+                    count: next(),
+                    sum: next(),
+                    positive,
+                    negative,
+                    custom_values: Arc::clone(&custom_values),
+                    reset_hint: hints[samples.len() / 3 % 4],
+                };
+                let at = Timestamp(samples.len() as i64 * 15_000);
+                samples.push(HistogramSample { at, histogram: Arc::new(histogram) });
+            }
+        }
+        samples.truncate(most);
+        samples
+    })
+}
+
+/// Few names and values, so that many series share some.
+fn series_set(most: usize) -> impl Strategy<Value = Vec<BlockSeries>> {
+    let labels = proptest::collection::btree_map(
+        prop_oneof![Just("__name__"), Just("job"), Just("a"), Just("ü")],
+        prop_oneof![Just("up".to_owned()), Just("x".to_owned()), "[a-c]{1,2}"],
+        0..4,
+    );
+    let one = (labels, samples(), histograms(20), any::<bool>());
+    proptest::collection::vec(one, 0..most).prop_map(|all| {
+        let mut series: Vec<BlockSeries> = all
+            .into_iter()
+            .map(|(labels, samples, histograms, is_both)| BlockSeries {
+                labels: Labels::from_pairs(labels),
+                histograms: if is_both { histograms } else { Vec::new() },
+                // Histograms lie on multiples of 15 s, samples a little behind.
+                samples,
+            })
+            .filter(|series| !series.samples.is_empty() || !series.histograms.is_empty())
+            .collect();
+        series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        series.dedup_by(|a, b| a.labels == b.labels);
+        series
+    })
+}
+
+fn samples() -> impl Strategy<Value = Vec<Sample>> {
+    let steps = prop_oneof![
+        3 => Just((15_000, 0)),
+        1 => Just((15_000, 5)),
+        1 => Just((60_000, 1)),
+        1 => (1_i64..1 << 50, 0_i64..100),
+    ];
+    (values(100), steps, 0_i64..5).prop_map(|(values, (step, jitter), start)| {
+        let instant = |at: i64| 1 + start * 60_000 + at * step + if jitter == 0 { 0 } else { at * 31 % jitter };
+        let all = values.into_iter().enumerate();
+        all.map(|(at, value)| Sample { at: Timestamp(instant(at as i64)), value }).collect()
+    })
+}
+
+const FILE: &str = "/blocks/one.blk";
+
+fn disk() -> (MemoryDisk, Arc<dyn Disk>) {
+    let disk = MemoryDisk::new();
+    (disk.clone(), Arc::new(disk))
+}
+
+fn write(disk: &Arc<dyn Disk>, file: &str, series: &[BlockSeries]) -> Result<BlockMeta, WriteBlockError> {
+    let origin = BlockOrigin { level: 2, sources: vec![7, 9] };
+    let mut writer = BlockWriter::create(Arc::clone(disk), Path::new(file), origin)?;
+    for series in series {
+        writer.push(series)?;
+    }
+    writer.finish()
+}
+
+fn open(disk: &Arc<dyn Disk>, file: &str) -> Result<Block, BlockError> {
+    Block::open(&**disk, Path::new(file), &Arc::new(PageCache::new(1 << 20)))
+}
+
+fn written(series: &[BlockSeries]) -> Block {
+    let (_, disk) = disk();
+    write(&disk, FILE, series).unwrap();
+    open(&disk, FILE).unwrap()
+}
+
+/// Everything in a block, with values as bits.
+fn everything(block: &Block) -> Result<Vec<BlockSeries>, BlockError> {
+    let ids = block.select(&[])?;
+    let labels = block.labels(&ids)?;
+    let read = ids.into_iter().zip(labels).map(|(id, labels)| {
+        let mut series = BlockSeries { labels, ..BlockSeries::default() };
+        block.read(id, TimeRange::all(), &mut series.samples, &mut series.histograms)?;
+        Ok(series)
+    });
+    read.collect()
+}
+
+fn is_same(a: &[BlockSeries], b: &[BlockSeries]) -> bool {
+    let same_samples = |a: &Sample, b: &Sample| a.at == b.at && a.value.to_bits() == b.value.to_bits();
+    let same_histograms =
+        |a: &HistogramSample, b: &HistogramSample| a.at == b.at && a.histogram.is_identical(&b.histogram);
+    let same = |a: &BlockSeries, b: &BlockSeries| {
+        a.labels == b.labels
+            && a.samples.len() == b.samples.len()
+            && a.samples.iter().zip(&b.samples).all(|(a, b)| same_samples(a, b))
+            && a.histograms.len() == b.histograms.len()
+            && a.histograms.iter().zip(&b.histograms).all(|(a, b)| same_histograms(a, b))
+    };
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+}
+
+fn within(series: &BlockSeries, range: TimeRange) -> BlockSeries {
+    BlockSeries {
+        labels: series.labels.clone(),
+        samples: series.samples.iter().filter(|sample| range.contains(sample.at)).copied().collect(),
+        histograms: series.histograms.iter().filter(|sample| range.contains(sample.at)).cloned().collect(),
+    }
+}
+
+/// What is newest, as text: NaNs are not equal to themselves.
+fn newest(series: &BlockSeries) -> String {
+    let sample = series.samples.last().map(|sample| (sample.at, Latest::Sample(*sample)));
+    let histogram = series.histograms.last().map(|sample| (sample.at, Latest::Histogram(sample.clone())));
+    let newest = [sample, histogram].into_iter().flatten().max_by_key(|(at, _)| *at);
+    format!("{:?}", newest.map(|(_, latest)| latest))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_block_answers_as_its_series_do(all in series_set(12), from in 0_i64..1_000, length in 0_i64..1_000) {
+        let block = written(&all);
+        prop_assert!(is_same(&everything(&block).unwrap(), &all));
+        block.verify().unwrap();
+        let range = TimeRange::new(Timestamp(from * 3_000), Timestamp((from + length) * 3_000));
+        for (id, series) in all.iter().enumerate() {
+            let inside = within(series, range);
+            let mut read = BlockSeries { labels: series.labels.clone(), ..BlockSeries::default() };
+            block.read(id as u32, range, &mut read.samples, &mut read.histograms).unwrap();
+            prop_assert!(is_same(std::slice::from_ref(&read), std::slice::from_ref(&inside)));
+            let latest = format!("{:?}", block.latest(id as u32, range).unwrap());
+            prop_assert_eq!(latest, newest(&inside));
+            let has = !inside.samples.is_empty() || !inside.histograms.is_empty();
+            prop_assert_eq!(block.has_samples(id as u32, range).unwrap(), has);
+        }
+        let meta = block.meta();
+        prop_assert_eq!(meta.series, all.len() as u64);
+        prop_assert_eq!(meta.samples, all.iter().map(|series| series.samples.len() as u64).sum::<u64>());
+        prop_assert_eq!((meta.level, &meta.sources[..]), (2, &[7, 9][..]));
+        prop_assert!(all.iter().flat_map(|series| &series.samples).all(|sample| meta.range.contains(sample.at)));
+    }
+
+    #[test]
+    fn matchers_allow_the_same_series_as_label_by_label(all in series_set(16)) {
+        let block = written(&all);
+        let names = ["__name__", "job", "a", "ü", "nobody"];
+        let values = ["", "up", "x", "a|b", "x|up", "[ab].*", ".*", ".+", "a.?|", "nothing"];
+        let ops = [MatchOp::Equal, MatchOp::NotEqual, MatchOp::Regex, MatchOp::NotRegex];
+        let matcher = |name, op, value: &str| Matcher::new(name, op, value).unwrap();
+        let one = |name| values.into_iter().flat_map(move |value| ops.map(|op| vec![matcher(name, op, value)]));
+        let single = names.into_iter().flat_map(one);
+        let pairs = ops.into_iter().flat_map(|op| {
+            ops.map(|other| vec![matcher("job", op, "x"), matcher("__name__", other, "up"), matcher("a", op, "a.*")])
+        });
+        for matchers in single.chain(pairs).chain([vec![]]) {
+            let want: Vec<u32> =
+                (0..).zip(&all).filter(|(_, series)| all_match(&matchers, &series.labels)).map(|(id, _)| id).collect();
+            let found = block.select(&matchers).unwrap();
+            prop_assert_eq!(&found, &want, "{:?}", &matchers);
+            let chosen = || found.iter().map(|id| &all[*id as usize].labels);
+            let names: BTreeSet<&str> = chosen().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
+            prop_assert_eq!(block.label_names_of(&found).unwrap(), names.into_iter().collect::<Vec<_>>());
+            let values: BTreeSet<&str> = chosen().filter_map(|labels| labels.get("a")).collect();
+            prop_assert_eq!(block.label_values("a", Some(&found)).unwrap(), values.into_iter().collect::<Vec<_>>());
+        }
+        let every: BTreeSet<&str> = all.iter().flat_map(|series| series.labels.iter().map(|(name, _)| name)).collect();
+        prop_assert!(block.label_names().eq(every));
+        let values: BTreeSet<&str> = all.iter().filter_map(|series| series.labels.get("job")).collect();
+        prop_assert_eq!(block.label_values("job", None).unwrap(), values.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_merge_is_the_last_word_of_each_block(
+        blocks in proptest::collection::vec(series_set(6), 0..4),
+        cut in (0_i64..200, 0_i64..200),
+    ) {
+        let (_, disk) = disk();
+        let mut want: BTreeMap<Labels, BTreeMap<Timestamp, Result<Sample, HistogramSample>>> = BTreeMap::new();
+        let mut opened = Vec::new();
+        let deleted = TimeRange::new(Timestamp(cut.0 * 9_000), Timestamp((cut.0 + cut.1) * 9_000));
+        for (at, block) in blocks.iter().enumerate() {
+            let file = format!("/blocks/{at}.blk");
+            write(&disk, &file, block).unwrap();
+            opened.push(Arc::new(open(&disk, &file).unwrap()));
+            for series in block {
+                let all = want.entry(series.labels.clone()).or_default();
+                all.extend(series.samples.iter().map(|sample| (sample.at, Ok(*sample))));
+                all.extend(series.histograms.iter().map(|sample| (sample.at, Err(sample.clone()))));
+            }
+        }
+        let mut writer = BlockWriter::create(Arc::clone(&disk), Path::new(FILE), BlockOrigin::default()).unwrap();
+        let ranges = |labels: &Labels| if labels.get("job").is_some() { vec![deleted] } else { vec![] };
+        merge(&opened, &ranges, &mut writer).unwrap();
+        writer.finish().unwrap();
+        let mut left = Vec::new();
+        for (labels, all) in want {
+            let mut series = BlockSeries { labels, ..BlockSeries::default() };
+            let ranges = ranges(&series.labels);
+            for (at, sample) in all {
+                if ranges.iter().any(|range| range.contains(at)) {
+                    continue;
+                }
+                match sample {
+                    Ok(sample) => series.samples.push(sample),
+                    Err(sample) => series.histograms.push(sample),
+                }
+            }
+            if !series.samples.is_empty() || !series.histograms.is_empty() {
+                left.push(series);
+            }
+        }
+        prop_assert!(is_same(&everything(&open(&disk, FILE).unwrap()).unwrap(), &left));
+    }
+
+    #[test]
+    fn bytes_under_right_checksums_are_read_or_refused(
+        all in series_set(5),
+        changes in proptest::collection::vec((any::<Index>(), any::<Index>(), any::<u8>()), 1..4),
+    ) {
+        let (memory, disk) = disk();
+        write(&disk, FILE, &all).unwrap();
+        memory.put(Path::new(FILE), forged(&memory.read(Path::new(FILE)).unwrap(), &changes));
+        let Ok(block) = open(&disk, FILE) else { return Ok(()) };
+        let Ok(ids) = block.select(&[]) else { return Ok(()) };
+        let _ = block.labels(&ids);
+        let _ = block.label_names_of(&ids);
+        let _ = block.label_values("job", Some(&ids));
+        let _ = block.select(&[Matcher::equal("job", "x")]);
+        for id in ids {
+            let _ = block.read(id, TimeRange::all(), &mut vec![], &mut vec![]);
+            let _ = block.latest(id, TimeRange::new(Timestamp(0), Timestamp(100_000)));
+            let _ = block.has_samples(id, TimeRange::new(Timestamp(100_000), Timestamp(100_010)));
+        }
+    }
+}
+
+/// A block in which some bytes of unpacked pages are others, and every checksum is right again.
+fn forged(bytes: &[u8], changes: &[(Index, Index, u8)]) -> Vec<u8> {
+    let end = bytes.len() - format::TRAILER;
+    let (offset, len, _) = format::read_trailer(bytes[end..].try_into().unwrap()).unwrap();
+    let mut footer = Footer::take(&bytes[offset as usize..offset as usize + len as usize]).unwrap();
+    let mut pages: Vec<(usize, usize, Vec<u8>)> = Vec::new();
+    for (kind, section) in footer.sections.iter().enumerate() {
+        for (number, page) in section.pages.iter().enumerate() {
+            let stored = bytes[page.offset as usize..][..page.stored as usize].to_vec();
+            pages.push((kind, number, section::unpack(stored, section.page_len(number)).unwrap()));
+        }
+    }
+    if pages.is_empty() {
+        return bytes.to_vec();
+    }
+    for (page, place, value) in changes {
+        let count = pages.len();
+        let page = &mut pages[page.index(count)].2;
+        let place = place.index(page.len());
+        page[place] = *value;
+    }
+    let mut out = bytes[..format::HEADER].to_vec();
+    for section in &mut footer.sections {
+        section.pages.clear();
+    }
+    for (kind, _, page) in pages {
+        let (offset, stored) = (out.len() as u64, page.len() as u32);
+        footer.sections[kind].pages.push(PagePlace { offset, stored, checksum: crc32c::crc32c(&page) });
+        out.extend_from_slice(&page);
+    }
+    let offset = out.len() as u64;
+    let mut said = Vec::new();
+    footer.put(&mut said);
+    out.extend_from_slice(&said);
+    out.extend_from_slice(&format::trailer(offset, &said));
+    out
+}
+
+/// A small block with everything in it.
+fn small() -> Vec<BlockSeries> {
+    let sample = |at: i64, value| Sample { at: Timestamp(at * 15_000), value };
+    let histogram = |at: i64| {
+        let counts = vec![at as f64, 2.0, 0.5];
+        let positive = Buckets { spans: vec![BucketSpan { offset: 1, length: 3 }], counts };
+        let histogram = Histogram { count: at as f64 + 2.5, sum: 7.25, positive, ..Histogram::default() };
+        HistogramSample { at: Timestamp(at * 15_000), histogram: Arc::new(histogram) }
+    };
+    vec![
+        BlockSeries {
+            labels: Labels::from_pairs([("__name__", "latency"), ("job", "api")]),
+            samples: vec![sample(9, signal::stale_marker())],
+            histograms: (1..6).map(histogram).collect(),
+        },
+        BlockSeries {
+            labels: Labels::from_pairs([("__name__", "requests_total"), ("job", "api")]),
+            samples: (0..40).map(|at| sample(at, (at * at) as f64)).collect(),
+            histograms: vec![],
+        },
+        BlockSeries {
+            labels: Labels::from_pairs([("__name__", "temperature"), ("job", "bücher")]),
+            samples: (0..40).map(|at| sample(at, (200 + at % 7) as f64 / 10.0)).collect(),
+            histograms: vec![],
+        },
+    ]
+}
+
+#[test]
+fn a_flipped_byte_is_found_or_does_no_harm() {
+    let (memory, disk) = disk();
+    write(&disk, FILE, &small()).unwrap();
+    let sound = memory.read(Path::new(FILE)).unwrap();
+    for place in 0..sound.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut bytes = sound.clone();
+            bytes[place] ^= flip;
+            memory.put(Path::new(FILE), bytes);
+            let read = open(&disk, FILE).and_then(|block| block.verify().and_then(|()| everything(&block)));
+            match read {
+                Ok(read) => assert!(is_same(&read, &small()), "byte {place}"),
+                Err(error) => assert!(error.to_string().contains(FILE), "byte {place}: {error}"),
+            }
+        }
+    }
+    for len in 0..sound.len() {
+        memory.put(Path::new(FILE), sound[..len].to_vec());
+        let error = open(&disk, FILE).unwrap_err().to_string();
+        assert!(error.contains(FILE) && error.contains("damaged"), "{len} bytes: {error}");
+    }
+}
+
+#[test]
+fn damage_is_named_and_the_rest_is_served() {
+    let many: Vec<BlockSeries> = (0..2_000)
+        .map(|number| BlockSeries {
+            labels: Labels::from_pairs([("__name__", "noise"), ("n", &format!("{number:05}"))]),
+            samples: (0..50)
+                .map(|at| Sample {
+                    at: Timestamp(at),
+                    value: f64::from_bits((number * 50 + at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+                })
+                .collect(),
+            histograms: vec![],
+        })
+        .collect();
+    let (memory, disk) = disk();
+    write(&disk, FILE, &many).unwrap();
+    let mut bytes = memory.read(Path::new(FILE)).unwrap();
+    bytes[100_000] ^= 1;
+    memory.put(Path::new(FILE), bytes);
+    let block = open(&disk, FILE).unwrap();
+    let page = format::HEADER + 3 * section::PAGE;
+    assert_eq!(
+        block.verify().unwrap_err().to_string(),
+        format!("`{FILE}` is damaged at byte {page}: a page does not match its checksum")
+    );
+    let ids = block.select(&[Matcher::new("n", MatchOp::Regex, "0.*").unwrap()]).unwrap();
+    assert_eq!(ids.len(), 2_000);
+    let read = |id| block.read(id, TimeRange::all(), &mut vec![], &mut vec![]);
+    let lost = ids.iter().filter(|id| read(**id).is_err()).count();
+    assert!((1..100).contains(&lost), "{lost} series in the damaged page");
+    let newer = {
+        let mut bytes = memory.read(Path::new(FILE)).unwrap();
+        bytes[8] = 9;
+        let checksum = crc32c::crc32c(&bytes[..12]).to_le_bytes();
+        bytes[12..16].copy_from_slice(&checksum);
+        bytes
+    };
+    memory.put(Path::new(FILE), newer);
+    let error = open(&disk, FILE).unwrap_err().to_string();
+    assert_eq!(error, format!("`{FILE}` has format version 9; this version of Aegis reads up to 1"));
+}
+
+#[test]
+fn a_crash_leaves_the_whole_block_or_none() {
+    let file = Path::new(FILE);
+    let (memory, whole) = disk();
+    write(&whole, FILE, &small()).unwrap();
+    for fault in [
+        Fault::PowerLoss { kept: 0 },
+        Fault::PowerLoss { kept: 50 },
+        Fault::Fails { kind: std::io::ErrorKind::StorageFull, kept: 10 },
+    ] {
+        for after in 0..memory.operations() {
+            let (memory, disk) = disk();
+            memory.arm(after, fault);
+            let finished = write(&disk, FILE, &small());
+            assert!(finished.is_err(), "{fault:?} after {after}");
+            if matches!(fault, Fault::PowerLoss { .. }) {
+                memory.restart();
+            } else {
+                assert_eq!(
+                    memory.files().iter().filter(|file| file.extension().is_some_and(|end| end == UNFINISHED)).count(),
+                    0
+                );
+            }
+            if memory.files().iter().any(|there| there == file) {
+                assert!(
+                    is_same(&everything(&open(&disk, FILE).unwrap()).unwrap(), &small()),
+                    "{fault:?} after {after}"
+                );
+            }
+            // What is left behind does not stand in the way.
+            write(&disk, FILE, &small()).unwrap();
+            memory.restart();
+            assert!(is_same(&everything(&open(&disk, FILE).unwrap()).unwrap(), &small()), "{fault:?} after {after}");
+        }
+    }
+}
+
+#[test]
+fn series_must_ascend() {
+    let (_, disk) = disk();
+    let mut unsorted = small();
+    unsorted.reverse();
+    let error = write(&disk, FILE, &unsorted).unwrap_err().to_string();
+    assert_eq!(error, format!("series requests_total{{job=\"api\"}} is out of order in `{FILE}`"));
+    let mut twice = small();
+    let first = twice[1].samples[0];
+    twice[1].samples.push(first);
+    assert!(matches!(write(&disk, FILE, &twice), Err(WriteBlockError::Order { .. })));
+}
+
+#[test]
+fn a_small_cache_is_enough() {
+    let (_, disk) = disk();
+    write(&disk, FILE, &small()).unwrap();
+    for limit in [0, 1 << 10, 1 << 16] {
+        let cache = Arc::new(PageCache::new(limit));
+        let block = Block::open(&*disk, Path::new(FILE), &cache).unwrap();
+        assert!(is_same(&everything(&block).unwrap(), &small()));
+        assert!(cache.bytes() <= limit);
+        drop(block);
+        assert_eq!(cache.bytes(), 0);
+    }
+}
+
+fn released(version: u16) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/formats/v{version}/metrics.blk"))
+}
+
+#[test]
+fn every_released_format_is_read() {
+    for version in 1..=format::VERSION {
+        let (memory, disk) = disk();
+        memory.put(Path::new(FILE), std::fs::read(released(version)).unwrap());
+        let block = open(&disk, FILE).unwrap();
+        block.verify().unwrap();
+        assert!(is_same(&everything(&block).unwrap(), &small()), "{version}");
+        assert_eq!((block.meta().level, &block.meta().sources[..]), (2, &[7, 9][..]));
+    }
+}
+
+/// Run once for a new version, before its release: `cargo test -p aegis-store write_a_block -- --ignored`.
+#[test]
+#[ignore = "writes the file of a new format; never over an existing one"]
+fn write_a_block_of_the_current_format() {
+    let (memory, disk) = disk();
+    write(&disk, FILE, &small()).unwrap();
+    let file = released(format::VERSION);
+    assert!(!file.exists(), "{} is there", file.display());
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(file, memory.read(Path::new(FILE)).unwrap()).unwrap();
+}
