@@ -1,8 +1,10 @@
 //! The envelope and the shapes of query results.
 
 use axum::response::Response;
+use query::promql::native::buckets;
 use query::promql::{Answer, Value};
-use signal::{Labels, Sample};
+use signal::{Histogram, Labels, Sample, Timestamp};
+use store::Series;
 
 use crate::json;
 
@@ -84,9 +86,54 @@ fn value(out: &mut String, value: &Value, limit: usize) {
         }
         Value::Matrix(series) => {
             out.push_str(r#""matrix","result":"#);
-            json::array(out, series.iter().take(limit), |out, one| matrix_element(out, &one.labels, &one.samples));
+            json::array(out, series.iter().take(limit), matrix_series);
         }
     }
+}
+
+/// `{"metric":{…},"values":[[ts,"v"],…],"histograms":[[ts,{…}],…]}`; what is empty is left out.
+fn matrix_series(out: &mut String, series: &Series) {
+    if series.histograms.is_empty() {
+        return matrix_element(out, &series.labels, &series.samples);
+    }
+    out.push_str(r#"{"metric":"#);
+    json::labels(out, &series.labels);
+    if !series.samples.is_empty() {
+        out.push_str(r#","values":"#);
+        json::array(out, &series.samples, |out, sample| json::point(out, sample.at, sample.value));
+    }
+    out.push_str(r#","histograms":"#);
+    json::array(out, &series.histograms, |out, sample| histogram_point(out, sample.at, &sample.histogram));
+    out.push('}');
+}
+
+/// `[ts,{"count":"…","sum":"…","buckets":[[rule,"lower","upper","count"],…]}]`, without empty buckets.
+fn histogram_point(out: &mut String, at: Timestamp, histogram: &Histogram) {
+    out.push('[');
+    json::push_seconds(out, at);
+    out.push_str(r#",{"count":""#);
+    json::push_number(out, histogram.count);
+    out.push_str(r#"","sum":""#);
+    json::push_number(out, histogram.sum);
+    out.push('"');
+    let mut opening = r#","buckets":["#;
+    for bucket in buckets(histogram).iter().filter(|bucket| bucket.count != 0.0) {
+        out.push_str(opening);
+        opening = ",";
+        out.push_str(match (bucket.has_lower, bucket.has_upper) {
+            (false, true) => "[0",
+            (true, false) => "[1",
+            (false, false) => "[2",
+            (true, true) => "[3",
+        });
+        for number in [bucket.lower, bucket.upper, bucket.count] {
+            out.push_str(",\"");
+            json::push_number(out, number);
+            out.push('"');
+        }
+        out.push(']');
+    }
+    out.push_str(if opening == "," { "]}]" } else { "}]" });
 }
 
 /// `{"metric":{…},"value":[ts,"v"]}`
@@ -105,4 +152,76 @@ pub(crate) fn matrix_element(out: &mut String, labels: &Labels, samples: &[Sampl
     out.push_str(r#","values":"#);
     json::array(out, samples, |out, sample| json::point(out, sample.at, sample.value));
     out.push('}');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use signal::{BucketSpan, Buckets, HistogramSample};
+
+    use super::*;
+
+    fn side(spans: &[(i32, u32)], counts: &[f64]) -> Buckets {
+        let spans = spans.iter().map(|&(offset, length)| BucketSpan { offset, length }).collect();
+        Buckets { spans, counts: counts.to_vec() }
+    }
+
+    #[test]
+    fn histograms_look_as_upstream_writes_them() {
+        let whole = Histogram {
+            zero_threshold: 0.25,
+            zero_count: 3.0,
+            count: 42.0,
+            sum: 34_593.34,
+            positive: side(&[(0, 2), (1, 1)], &[12.0, 0.0, 6.0]),
+            negative: side(&[(0, 2)], &[1.0, 20.0]),
+            ..Histogram::default()
+        };
+        let custom = Histogram {
+            schema: Histogram::CUSTOM_BUCKETS,
+            count: 3.0,
+            sum: f64::NAN,
+            positive: side(&[(0, 3)], &[1.0, 0.5, 1.5]),
+            custom_values: Arc::new([5.0, 10.0]),
+            ..Histogram::default()
+        };
+        for (name, histogram, want) in [
+            (
+                "all parts",
+                whole,
+                r#"[1.500,{"count":"42","sum":"34593.34","buckets":[[1,"-2","-1","20"],[1,"-1","-0.5","1"],[3,"-0.25","0.25","3"],[0,"0.5","1","12"],[0,"4","8","6"]]}]"#,
+            ),
+            (
+                "custom bounds",
+                custom,
+                r#"[1.500,{"count":"3","sum":"NaN","buckets":[[3,"-Inf","5","1"],[0,"5","10","0.5"],[0,"10","+Inf","1.5"]]}]"#,
+            ),
+            ("empty", Histogram::default(), r#"[1.500,{"count":"0","sum":"0"}]"#),
+        ] {
+            let mut out = String::new();
+            histogram_point(&mut out, Timestamp(1_500), &histogram);
+            assert_eq!(out, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_series_shows_what_it_has() {
+        let sample = Sample { at: Timestamp(1_000), value: 0.5 };
+        let histogram = HistogramSample { at: Timestamp(2_000), histogram: Arc::default() };
+        let shown = r#"[2,{"count":"0","sum":"0"}]"#;
+        for (samples, histograms, want) in [
+            (vec![sample], vec![], r#"{"metric":{"a":"b"},"values":[[1,"0.5"]]}"#.to_owned()),
+            (vec![], vec![histogram.clone()], format!(r#"{{"metric":{{"a":"b"}},"histograms":[{shown}]}}"#)),
+            (
+                vec![sample],
+                vec![histogram],
+                format!(r#"{{"metric":{{"a":"b"}},"values":[[1,"0.5"]],"histograms":[{shown}]}}"#),
+            ),
+        ] {
+            let mut out = String::new();
+            matrix_series(&mut out, &Series { labels: Labels::from_pairs([("a", "b")]), samples, histograms });
+            assert_eq!(out, want);
+        }
+    }
 }

@@ -75,3 +75,49 @@ async fn a_query_past_its_deadline_is_told_to_stop() {
     let broken = reader.run(None, |_, _| panic!("on purpose")).await;
     assert_eq!(broken.map(|()| 0), Err(QueryError::Defect));
 }
+
+#[tokio::test]
+async fn a_query_waits_for_its_turn_as_long_as_it_may() {
+    let reader = Reader::new(Arc::new(Store::in_memory())).with_concurrency(1);
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let first = tokio::spawn({
+        let reader = reader.clone();
+        async move {
+            let work = move |_: &store::Snapshot, _: &query::Cancel| {
+                begun.send(()).unwrap();
+                released.recv().unwrap();
+            };
+            reader.run(None, work).await
+        }
+    });
+    has_begun.await.unwrap();
+    let late = reader.run(Some(Duration::from_millis(20)), |_, _| ()).await;
+    assert_eq!(late, Err(QueryError::Queued));
+    assert_eq!(late.unwrap_err().to_string(), "query timed out in query queue");
+    let patient = reader.run(None, |_, _| 7);
+    release.send(()).unwrap();
+    assert_eq!(patient.await, Ok(7));
+    assert_eq!(first.await.unwrap(), Ok(()));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_stops_its_query() {
+    let reader = Reader::new(Arc::new(Store::in_memory())).with_concurrency(1);
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let asking = tokio::spawn({
+        let reader = reader.clone();
+        async move {
+            let work = move |_: &store::Snapshot, cancel: &query::Cancel| {
+                begun.send(()).unwrap();
+                while !cancel.is_canceled() {
+                    std::thread::yield_now();
+                }
+            };
+            reader.run(None, work).await
+        }
+    });
+    has_begun.await.unwrap();
+    asking.abort();
+    assert_eq!(reader.run(None, |_, _| "its place is free again").await, Ok("its place is free again"));
+}
