@@ -1,166 +1,296 @@
-//! Samples that no longer change, as small as they get. Kept in memory only, so the layout may change freely.
+//! Samples packed in memory. Nothing of this is kept on disk, so the layout may change freely.
+//!
+//! Everything is whole bytes: reading is a run of short steps, and counters and gauges in hundredths take one to three
+//! bytes a sample.
 
-use std::sync::Arc;
+use signal::{Sample, TimeRange, Timestamp};
 
-use signal::Sample;
-
-use crate::bits::{BitReader, BitWriter};
-use crate::gorilla::{self, Times};
+use crate::wire::{Reader, put_signed};
 
 /// Powers of ten a value is tried with.
 const SCALES: [f64; 7] = [1.0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6];
 /// Beyond this, whole numbers are not exact.
 const WHOLE: f64 = 9_007_199_254_740_992.0;
 
-/// Packed samples.
+/// All values are the same bits.
+const CONSTANT: u8 = 0;
+/// Values as bits, each XORed with the one before.
+const BITS: u8 = 1;
+/// Values as whole numbers, times a power of ten; the power is added to this.
+const DECIMAL: u8 = 2;
+/// Set when all samples are equally far apart.
+const REGULAR: u8 = 0x80;
+
+/// Samples of ascending time that no longer change.
 #[derive(Clone, Debug)]
-pub(crate) struct Packed {
+pub(crate) struct Chunk {
+    first: Timestamp,
+    last: Timestamp,
     count: u32,
-    coding: Coding,
-    bytes: Arc<[u8]>,
+    bytes: Box<[u8]>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Coding {
-    /// See [`gorilla`].
-    Xor,
-    /// Whole numbers over a common power of ten: the first in full, then the differences, all of one width.
-    Decimal { scale: f64, width: u32 },
-}
+impl Chunk {
+    /// Packs samples of strictly ascending time; `None` when there are none.
+    pub(crate) fn pack(samples: &[Sample]) -> Option<Self> {
+        let (first, last) = (samples.first()?, samples.last()?);
+        let mut bytes = Vec::with_capacity(samples.len() * 4 + 16);
+        bytes.push(0);
+        let regular = put_times(&mut bytes, samples);
+        let values = put_values(&mut bytes, samples);
+        if let Some(kind) = bytes.first_mut() {
+            *kind = values | regular;
+        }
+        let count = u32::try_from(samples.len()).unwrap_or(u32::MAX);
+        Some(Self { first: first.at, last: last.at, count, bytes: bytes.into_boxed_slice() })
+    }
 
-impl Packed {
-    /// Packs samples of ascending time, in the smaller of two ways.
-    pub(crate) fn new(samples: &gorilla::Encoder) -> Self {
-        let mut plain = Vec::new();
-        gorilla::decode(samples.bytes(), samples.count(), &mut plain);
-        let count = samples.count();
-        match pack_decimal(&plain) {
-            Some((coding, bytes)) if bytes.len() < samples.bytes().len() => {
-                Self { count, coding, bytes: Arc::from(bytes) }
+    pub(crate) fn first(&self) -> Timestamp {
+        self.first
+    }
+
+    pub(crate) fn last(&self) -> Timestamp {
+        self.last
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    pub(crate) fn overlaps(&self, range: TimeRange) -> bool {
+        range.overlaps(&TimeRange::new(self.first, self.last))
+    }
+
+    /// Adds the samples to `out`.
+    pub(crate) fn unpack(&self, out: &mut Vec<Sample>) {
+        // Bytes that this module wrote cannot fail to be read; if they did, the chunk would end early.
+        let _ = self.try_unpack(out);
+    }
+
+    fn try_unpack(&self, out: &mut Vec<Sample>) -> Option<()> {
+        let count = self.count();
+        let (kind, rest) = self.bytes.split_first()?;
+        let mut bytes = Bytes(rest);
+        let from = out.len();
+        out.reserve(count);
+        out.push(Sample { at: self.first, value: 0.0 });
+        if kind & REGULAR != 0 {
+            let step = if count > 1 { bytes.signed()? } else { 0 };
+            let mut at = self.first.0;
+            out.extend((1..count).map(|_| {
+                at = at.wrapping_add(step);
+                Sample { at: Timestamp(at), value: 0.0 }
+            }));
+        } else {
+            let (mut at, mut step) = (self.first.0, 0_i64);
+            for _ in 1..count {
+                step = step.wrapping_add(bytes.signed()?);
+                at = at.wrapping_add(step);
+                out.push(Sample { at: Timestamp(at), value: 0.0 });
             }
-            Some(_) | None => Self { count, coding: Coding::Xor, bytes: Arc::from(samples.bytes()) },
+        }
+        let samples = out.get_mut(from..)?;
+        match kind & !REGULAR {
+            CONSTANT => {
+                let value = f64::from_bits(u64::from_le_bytes(bytes.array()?));
+                samples.iter_mut().for_each(|sample| sample.value = value);
+            }
+            BITS => {
+                let mut value = 0_u64;
+                for sample in samples {
+                    value ^= bytes.xored()?;
+                    sample.value = f64::from_bits(value);
+                }
+            }
+            decimal => {
+                let scale = *SCALES.get(usize::from(decimal - DECIMAL))?;
+                let mut number = 0_i64;
+                if scale == 1.0 {
+                    for sample in samples {
+                        number = number.wrapping_add(bytes.signed()?);
+                        sample.value = number as f64;
+                    }
+                } else {
+                    for sample in samples {
+                        number = number.wrapping_add(bytes.signed()?);
+                        sample.value = number as f64 / scale;
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+/// Answers [`REGULAR`] or nothing.
+fn put_times(out: &mut Vec<u8>, samples: &[Sample]) -> u8 {
+    let steps = || samples.iter().zip(samples.iter().skip(1)).map(|(a, b)| b.at.0.wrapping_sub(a.at.0));
+    let Some(step) = steps().next() else { return REGULAR };
+    if steps().all(|other| other == step) {
+        put_signed(out, step);
+        return REGULAR;
+    }
+    let mut before = 0;
+    for step in steps() {
+        put_signed(out, step.wrapping_sub(before));
+        before = step;
+    }
+    0
+}
+
+/// Answers how the values are written.
+fn put_values(out: &mut Vec<u8>, samples: &[Sample]) -> u8 {
+    let first = samples.first().map_or(0, |sample| sample.value.to_bits());
+    if samples.iter().all(|sample| sample.value.to_bits() == first) {
+        out.extend_from_slice(&first.to_le_bytes());
+        return CONSTANT;
+    }
+    if let Some(power) = scale(samples) {
+        let by = SCALES.get(power).copied().unwrap_or(1.0);
+        let mut before = 0_i64;
+        for sample in samples {
+            let number = (sample.value * by).round_ties_even() as i64;
+            put_signed(out, number.wrapping_sub(before));
+            before = number;
+        }
+        return DECIMAL + power as u8;
+    }
+    let mut before = 0;
+    for sample in samples {
+        put_xored(out, sample.value.to_bits() ^ before);
+        before = sample.value.to_bits();
+    }
+    BITS
+}
+
+/// The smallest power of ten that makes every value a whole number and gives it back by division, bit for bit.
+fn scale(samples: &[Sample]) -> Option<usize> {
+    let mut power = 0;
+    for sample in samples {
+        while !fits(sample.value, *SCALES.get(power)?) {
+            power += 1;
         }
     }
+    // A power that the last value needs must also fit those before it.
+    let by = *SCALES.get(power)?;
+    samples.iter().all(|sample| fits(sample.value, by)).then_some(power)
+}
 
-    pub(crate) fn count(&self) -> u32 {
-        self.count
+fn fits(value: f64, scale: f64) -> bool {
+    let number = (value * scale).round_ties_even();
+    number.abs() < WHOLE && (number as i64 as f64 / scale).to_bits() == value.to_bits()
+}
+
+/// A byte that tells how many zero bytes there are at the end and how many bytes are left, then those.
+fn put_xored(out: &mut Vec<u8>, bits: u64) {
+    if bits == 0 {
+        out.push(0);
+        return;
+    }
+    let low = bits.trailing_zeros() / 8;
+    let used = 8 - bits.leading_zeros() / 8 - low;
+    out.push((low << 4 | used) as u8);
+    out.extend((bits >> (8 * low)).to_le_bytes().iter().take(used as usize));
+}
+
+/// Bytes taken from the front.
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (bytes, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*bytes)
     }
 
-    /// Appends the samples to `samples`.
-    pub(crate) fn unpack(&self, samples: &mut Vec<Sample>) {
-        match self.coding {
-            Coding::Xor => gorilla::decode(&self.bytes, self.count, samples),
-            Coding::Decimal { scale, width } => unpack_decimal(&self.bytes, self.count, scale, width, samples),
-        }
+    fn signed(&mut self) -> Option<i64> {
+        // Nearly every number takes one or two bytes.
+        let value = match *self.0 {
+            [one, ref rest @ ..] if one < 0x80 => {
+                self.0 = rest;
+                u64::from(one)
+            }
+            [one, two, ref rest @ ..] if two < 0x80 => {
+                self.0 = rest;
+                u64::from(one & 0x7f) | u64::from(two) << 7
+            }
+            _ => {
+                let mut reader = Reader::new(self.0);
+                let value = reader.varint().ok()?;
+                self.0 = reader.rest();
+                value
+            }
+        };
+        Some(((value >> 1) as i64) ^ -((value & 1) as i64))
     }
-}
 
-fn pack_decimal(samples: &[Sample]) -> Option<(Coding, Vec<u8>)> {
-    let (scale, numbers) = SCALES.into_iter().find_map(|scale| Some((scale, whole_numbers(samples, scale)?)))?;
-    let differences = numbers.iter().zip(numbers.iter().skip(1)).map(|(before, after)| zigzag(after - before));
-    let width = 64 - differences.max().unwrap_or(0).leading_zeros();
-    let (mut bits, mut times) = (BitWriter::default(), Times::default());
-    let mut before = None;
-    for (sample, number) in samples.iter().zip(numbers) {
-        times.put(&mut bits, sample.at, before.is_none());
-        match before {
-            None => bits.write(number as u64, 64),
-            Some(before) => bits.write(zigzag(number - before), width),
-        }
-        before = Some(number);
+    fn xored(&mut self) -> Option<u64> {
+        let (head, rest) = self.0.split_first()?;
+        let (low, used) = (u32::from(head >> 4), usize::from(head & 0xf));
+        let (bytes, rest) = rest.split_at_checked(used)?;
+        self.0 = rest;
+        let bits = bytes.iter().rev().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
+        bits.checked_shl(8 * low)
     }
-    Some((Coding::Decimal { scale, width }, bits.bytes().to_vec()))
-}
-
-/// Every value times `scale`, when that gives whole numbers which give back each value bit by bit.
-fn whole_numbers(samples: &[Sample], scale: f64) -> Option<Vec<i64>> {
-    let whole = |value: f64| {
-        let scaled = (value * scale).round();
-        let number = scaled as i64;
-        (scaled.abs() < WHOLE && (number as f64 / scale).to_bits() == value.to_bits()).then_some(number)
-    };
-    samples.iter().map(|sample| whole(sample.value)).collect()
-}
-
-fn unpack_decimal(bytes: &[u8], count: u32, scale: f64, width: u32, samples: &mut Vec<Sample>) {
-    samples.reserve(count as usize);
-    let (mut bits, mut times, mut number) = (BitReader::new(bytes), Times::default(), 0_i64);
-    for position in 0..count {
-        let is_first = position == 0;
-        let Some(at) = times.take(&mut bits, is_first) else { return };
-        let Some(read) = bits.read(if is_first { 64 } else { width }) else { return };
-        number = if is_first { read as i64 } else { number.wrapping_add(unzigzag(read)) };
-        samples.push(Sample { at, value: number as f64 / scale });
-    }
-}
-
-fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
-}
-
-fn unzigzag(value: u64) -> i64 {
-    ((value >> 1) as i64) ^ -((value & 1) as i64)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use signal::{Timestamp, stale_marker};
+    use signal::stale_marker;
 
     use super::*;
 
-    fn pack(values: &[f64]) -> (Packed, Vec<(i64, u64)>) {
-        let mut encoder = gorilla::Encoder::default();
-        let samples = values
-            .iter()
-            .enumerate()
-            .map(|(step, value)| Sample { at: Timestamp(step as i64 * 15_000), value: *value });
-        samples.clone().for_each(|sample| encoder.push(sample));
-        (Packed::new(&encoder), samples.map(|sample| (sample.at.0, sample.value.to_bits())).collect())
+    fn samples(values: &[f64]) -> Vec<Sample> {
+        let at = |step: usize| Timestamp(1_700_000_000_000 + step as i64 * 15_000);
+        values.iter().enumerate().map(|(step, value)| Sample { at: at(step), value: *value }).collect()
     }
 
-    fn unpack(packed: &Packed) -> Vec<(i64, u64)> {
-        let mut samples = Vec::new();
-        packed.unpack(&mut samples);
+    fn bits(samples: &[Sample]) -> Vec<(i64, u64)> {
         samples.iter().map(|sample| (sample.at.0, sample.value.to_bits())).collect()
+    }
+
+    fn back(chunk: &Chunk) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        chunk.unpack(&mut samples);
+        samples
     }
 
     #[test]
     fn usual_values_take_little() {
         let seconds = |step: i32| f64::from(step * 7919 % 1000) / 1000.0;
         for (case, values, most_bytes) in [
-            ("constant", vec![1.0; 120], 40),
-            ("counter", (0..120).map(|step| f64::from(step * 37 + step % 11)).collect(), 200),
-            ("milliseconds", (0..120).map(seconds).collect(), 240),
+            ("constant", vec![1.0; 120], 12),
+            ("counter", (0..120).map(|step| f64::from(step * 37 + step % 11)).collect(), 140),
+            ("hundredths", (0..120).map(|step| f64::from(step * 1234) / 100.0).collect(), 250),
+            ("milliseconds", (0..120).map(seconds).collect(), 250),
             ("irrational", (0..120).map(|step| f64::from(step).sqrt()).collect(), 1000),
-            (
-                "ends stale",
-                (0..120).map(|step| if step == 119 { stale_marker() } else { f64::from(step) }).collect(),
-                1000,
-            ),
-            ("minus zero", vec![0.0, -0.0, 0.0], 100),
-            ("large", vec![1e300, -1e15, 9_007_199_254_740_993.0], 100),
-            ("one", vec![0.1], 20),
+            ("ends stale", (0..120).map(|step| if step == 119 { stale_marker() } else { 1.0 }).collect(), 150),
+            ("minus zero", vec![0.0, -0.0, 0.0], 20),
+            ("large", vec![1e300, -1e15, 9_007_199_254_740_993.0], 40),
+            ("one", vec![0.1], 10),
         ] {
-            let (packed, want) = pack(&values);
-            assert_eq!(unpack(&packed), want, "{case}");
-            assert!(packed.bytes.len() <= most_bytes, "{case}: {} bytes", packed.bytes.len());
+            let want = samples(&values);
+            let chunk = Chunk::pack(&want).unwrap();
+            assert_eq!(bits(&back(&chunk)), bits(&want), "{case}");
+            assert!(chunk.bytes.len() <= most_bytes, "{case}: {} bytes", chunk.bytes.len());
         }
+        assert!(Chunk::pack(&[]).is_none());
     }
 
     proptest! {
         #[test]
-        fn every_bit_survives(bits in proptest::collection::vec(any::<u64>(), 1..130)) {
-            let values: Vec<_> = bits.into_iter().map(f64::from_bits).collect();
-            let (packed, want) = pack(&values);
-            prop_assert_eq!(unpack(&packed), want);
+        fn every_bit_survives(points in proptest::collection::vec((any::<i64>(), any::<u64>()), 1..130)) {
+            let want: Vec<_> =
+                points.into_iter().map(|(at, bits)| Sample { at: Timestamp(at), value: f64::from_bits(bits) }).collect();
+            prop_assert_eq!(bits(&back(&Chunk::pack(&want).unwrap())), bits(&want));
         }
 
         #[test]
         fn decimals_survive(numbers in proptest::collection::vec(-9_000_000_000_000_000_i64..9_000_000_000_000_000, 1..130), scale in 0_usize..7) {
             let values: Vec<_> = numbers.into_iter().map(|number| number as f64 / SCALES[scale]).collect();
-            let (packed, want) = pack(&values);
-            prop_assert_eq!(unpack(&packed), want);
+            let want = samples(&values);
+            prop_assert_eq!(bits(&back(&Chunk::pack(&want).unwrap())), bits(&want));
         }
     }
 }

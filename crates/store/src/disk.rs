@@ -49,6 +49,12 @@ pub trait Disk: Send + Sync + Debug {
     /// When the file system refuses.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file that no longer changes a second name, in any directory of the same file system.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes a file.
     ///
     /// # Errors

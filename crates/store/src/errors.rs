@@ -25,6 +25,9 @@ pub enum OpenError {
         /// Newest version this build reads.
         known: u16,
     },
+    /// Metrics of the write-ahead log that did not fit memory could not be moved to blocks.
+    #[error("cannot move metrics to blocks")]
+    Flush(#[source] FlushError),
     /// The file system refused.
     #[error("cannot {action} `{path}`")]
     Io {
@@ -81,10 +84,65 @@ pub enum AppendError {
     },
 }
 
+/// Why the head could not be moved to blocks, or blocks could not be replaced. Nothing is lost: what was there is served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// The file system refused.
+    #[error("cannot write `{file}`")]
+    Io {
+        /// The block, or the manifest.
+        file: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A block cannot be read.
+    #[error("`{file}` is damaged at byte {offset}: {reason}")]
+    Damage {
+        /// The block.
+        file: PathBuf,
+        /// Where.
+        offset: u64,
+        /// What is wrong there.
+        reason: &'static str,
+    },
+    /// The data does not fit a block.
+    #[error("{reason}")]
+    Refused {
+        /// Why not.
+        reason: String,
+    },
+    /// The write-ahead log cannot be continued.
+    #[error("cannot begin a new segment")]
+    Append(#[from] AppendError),
+    /// Old segments cannot be removed.
+    #[error("cannot remove `{file}`")]
+    Remove {
+        /// The segment.
+        file: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl From<RetainError> for FlushError {
+    fn from(error: RetainError) -> Self {
+        match error {
+            RetainError::Io { file, source } => Self::Remove { file, source },
+            RetainError::Blocks(error) => error,
+        }
+    }
+}
+
 /// Why old data could not be dropped. What was dropped before stays dropped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RetainError {
+    /// The blocks of metrics stay as they are.
+    #[error("cannot drop blocks")]
+    Blocks(#[source] FlushError),
     /// The file system refused.
     #[error("cannot remove `{file}`")]
     Io {
@@ -101,6 +159,8 @@ pub enum RetainError {
 pub struct Receipt {
     /// Samples kept.
     pub samples: u64,
+    /// Native histograms kept.
+    pub histograms: u64,
     /// Exemplars kept.
     pub exemplars: u64,
     /// Lines kept.
@@ -113,11 +173,28 @@ pub struct Receipt {
     pub rejected: u64,
     /// The first [`Receipt::EXAMPLES`] refused samples.
     pub conflicts: Vec<Conflict>,
+    /// Samples and exemplars refused because their series would be one too many.
+    pub over_limit: u64,
+    /// What was refused for that, by batch.
+    pub refused: Vec<OverLimit>,
 }
 
 impl Receipt {
     /// Most refused samples that are named.
     pub const EXAMPLES: usize = 10;
+}
+
+/// What of one batch was refused because there would be too many series.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OverLimit {
+    /// Position of the batch in the call.
+    pub batch: usize,
+    /// Samples, histograms and exemplars.
+    pub items: u64,
+    /// The first series, as text.
+    pub series: String,
+    /// [`StoreSettings::max_series`](crate::StoreSettings::max_series).
+    pub limit: u32,
 }
 
 /// A sample refused because its instant has another value already.

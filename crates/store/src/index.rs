@@ -1,29 +1,49 @@
 //! Which series or streams carry which labels.
 
+use std::collections::HashMap;
+
+use hashbrown::HashTable;
 use signal::{Labels, MatchOp, Matcher};
-use std::collections::{BTreeMap, HashMap};
 
 /// Label postings. Ids are given in order of arrival and never taken back, so one index serves every snapshot: a
 /// snapshot ignores ids it has no data for.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    ids: HashMap<Labels, u32>,
-    names: BTreeMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>>,
+    ids: HashTable<Known>,
+    names: HashMap<Box<str>, Values>,
+}
+
+/// The ids by value of one label, each list ascending.
+type Values = HashMap<Box<str>, Vec<u32>>;
+
+/// An id under a part of its set's fingerprint. The set itself lies with the data.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    hash: u32,
+    id: u32,
+}
+
+/// Spreads the kept part over the whole number: the table looks at both ends.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
 }
 
 impl Index {
-    pub(crate) fn id(&self, labels: &Labels) -> Option<u32> {
-        self.ids.get(labels).copied()
+    /// The id with this fingerprint that `is_it`.
+    pub(crate) fn id(&self, fingerprint: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let hash = fingerprint as u32;
+        self.ids.find(spread(hash), |known| known.hash == hash && is_it(known.id)).map(|known| known.id)
     }
 
     /// Adds a label set that is not there yet under the next id.
     pub(crate) fn add(&mut self, labels: &Labels, id: u32) {
-        self.ids.insert(labels.clone(), id);
+        let hash = labels.fingerprint() as u32;
+        self.ids.insert_unique(spread(hash), Known { hash, id }, |known| spread(known.hash));
         for (name, value) in labels {
-            if !self.names.contains_key(name) {
-                self.names.insert(Box::from(name), BTreeMap::new());
-            }
-            let Some(values) = self.names.get_mut(name) else { continue };
+            let values = match self.names.get_mut(name) {
+                Some(values) => values,
+                None => self.names.entry(Box::from(name)).or_default(),
+            };
             match values.get_mut(value) {
                 Some(ids) => ids.push(id),
                 None => drop(values.insert(Box::from(value), vec![id])),
@@ -31,44 +51,66 @@ impl Index {
         }
     }
 
-    /// Ids below `limit` whose postings allow every matcher that needs its label to be there; `None` when no matcher
-    /// narrows the search. The caller still checks the other matchers.
-    pub(crate) fn candidates(&self, matchers: &[Matcher], limit: u32) -> Option<Vec<u32>> {
-        let mut lists: Vec<Vec<u32>> = Vec::new();
-        for matcher in matchers.iter().filter(|matcher| !matcher.matches_empty()) {
-            let Some(values) = self.names.get(matcher.name.as_str()) else { return Some(Vec::new()) };
-            let mut ids: Vec<u32> = match matcher.op {
-                MatchOp::Equal => values.get(matcher.value.as_str()).cloned().unwrap_or_default(),
-                MatchOp::NotEqual | MatchOp::Regex | MatchOp::NotRegex => {
-                    let mut ids: Vec<u32> = values
-                        .iter()
-                        .filter(|(value, _)| matcher.matches(value))
-                        .flat_map(|(_, ids)| ids)
-                        .copied()
-                        .collect();
-                    ids.sort_unstable();
-                    ids
-                }
-            };
+    /// Ids below `limit` that every matcher allows, ascending.
+    pub(crate) fn select(&self, matchers: &[Matcher], limit: u32) -> Vec<u32> {
+        let (may_lack, must_have): (Vec<_>, Vec<_>) = matchers.iter().partition(|matcher| matcher.matches_empty());
+        let mut lists: Vec<Vec<u32>> = Vec::with_capacity(must_have.len());
+        for matcher in must_have {
+            let mut ids = self.carriers(matcher, true);
             ids.truncate(ids.partition_point(|id| *id < limit));
             if ids.is_empty() {
-                return Some(ids);
+                return ids;
             }
             lists.push(ids);
         }
         lists.sort_unstable_by_key(Vec::len);
         let mut lists = lists.into_iter();
-        let mut found = lists.next()?;
+        let mut found = lists.next().unwrap_or_else(|| (0..limit).collect());
         for list in lists {
-            found.retain(|id| list.binary_search(id).is_ok());
+            found = intersection(&found, &list);
         }
-        Some(found)
+        for matcher in may_lack {
+            let unwanted = self.carriers(matcher, false);
+            if !unwanted.is_empty() {
+                found.retain(|id| unwanted.binary_search(id).is_err());
+            }
+        }
+        found
     }
 
-    /// The values of one label with the ids that carry each, both in order.
+    /// Ids that carry the matcher's label with a value that it allows, or forbids; ascending.
+    fn carriers(&self, matcher: &Matcher, allowed: bool) -> Vec<u32> {
+        let Some(values) = self.names.get(matcher.name.as_str()) else { return Vec::new() };
+        if allowed && matcher.op == MatchOp::Equal || !allowed && matcher.op == MatchOp::NotEqual {
+            return values.get(matcher.value.as_str()).cloned().unwrap_or_default();
+        }
+        let fitting = values.iter().filter(|(value, _)| matcher.matches(value) == allowed);
+        let mut ids: Vec<u32> = fitting.flat_map(|(_, ids)| ids).copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// The values of one label with the ids that carry each, ascending; the values in no particular order.
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = (&str, &[u32])> {
         self.names.get(name).into_iter().flatten().map(|(value, ids)| (&**value, ids.as_slice()))
     }
+}
+
+/// What is in both ascending lists; `few` is the shorter.
+fn intersection(few: &[u32], many: &[u32]) -> Vec<u32> {
+    let mut both = Vec::with_capacity(few.len());
+    if many.len() / 16 > few.len() {
+        both.extend(few.iter().filter(|id| many.binary_search(id).is_ok()));
+        return both;
+    }
+    let mut rest = many.iter().peekable();
+    for id in few {
+        while rest.next_if(|other| *other < id).is_some() {}
+        if rest.peek() == Some(&id) {
+            both.push(*id);
+        }
+    }
+    both
 }
 
 #[cfg(test)]
@@ -76,24 +118,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn narrows_by_labels_that_must_be_there() {
+    fn selects_what_every_matcher_allows() {
         let mut index = Index::default();
-        for (id, pairs) in [[("job", "a"), ("env", "x")], [("job", "b"), ("env", "x")], [("job", "b"), ("env", "y")]]
-            .into_iter()
-            .enumerate()
-        {
-            index.add(&Labels::from_pairs(pairs), id as u32);
+        let sets = [
+            vec![("job", "a"), ("env", "x")],
+            vec![("job", "b"), ("env", "x")],
+            vec![("job", "b"), ("env", "y")],
+            vec![("env", "y")],
+        ];
+        let sets = sets.map(Labels::from_pairs);
+        for (id, labels) in sets.iter().enumerate() {
+            index.add(labels, id as u32);
         }
         let matcher = |name: &str, op, value: &str| Matcher::new(name, op, value).unwrap();
         for (case, matchers, limit, want) in [
-            ("nothing to narrow by", vec![matcher("job", MatchOp::NotEqual, "a")], 3, None),
-            ("one", vec![matcher("job", MatchOp::Equal, "b")], 3, Some(vec![1, 2])),
-            ("two", vec![matcher("job", MatchOp::Equal, "b"), matcher("env", MatchOp::Regex, "x|z")], 3, Some(vec![1])),
-            ("limit", vec![matcher("job", MatchOp::Equal, "b")], 2, Some(vec![1])),
-            ("unknown label", vec![matcher("pod", MatchOp::Regex, ".+")], 3, Some(vec![])),
-            ("any value", vec![matcher("job", MatchOp::NotEqual, "")], 3, Some(vec![0, 1, 2])),
+            ("no matcher", vec![], 4, vec![0, 1, 2, 3]),
+            ("not equal", vec![matcher("job", MatchOp::NotEqual, "a")], 4, vec![1, 2, 3]),
+            ("equal", vec![matcher("job", MatchOp::Equal, "b")], 4, vec![1, 2]),
+            ("two", vec![matcher("job", MatchOp::Equal, "b"), matcher("env", MatchOp::Regex, "x|z")], 4, vec![1]),
+            (
+                "must not",
+                vec![matcher("env", MatchOp::Equal, "y"), matcher("job", MatchOp::NotRegex, "b|c")],
+                4,
+                vec![3],
+            ),
+            ("without", vec![matcher("job", MatchOp::Equal, "")], 4, vec![3]),
+            ("limit", vec![matcher("job", MatchOp::Equal, "b")], 2, vec![1]),
+            ("unknown label", vec![matcher("pod", MatchOp::Regex, ".+")], 4, vec![]),
+            ("without unknown label", vec![matcher("pod", MatchOp::Equal, "")], 4, vec![0, 1, 2, 3]),
+            ("any value", vec![matcher("job", MatchOp::NotEqual, "")], 4, vec![0, 1, 2]),
         ] {
-            assert_eq!(index.candidates(&matchers, limit), want, "{case}");
+            assert_eq!(index.select(&matchers, limit), want, "{case}");
         }
+        for (id, labels) in sets.iter().enumerate() {
+            let known = |found: u32| sets.get(found as usize) == Some(labels);
+            assert_eq!(index.id(labels.fingerprint(), known), Some(id as u32));
+        }
+        assert_eq!(index.id(7, |_| true), None);
     }
 }

@@ -2,61 +2,90 @@
 
 use std::collections::HashMap;
 
-use signal::{Exemplar, Labels, MetricMetadata, Sample, TimeRange, WriteBatch};
+use signal::{Exemplar, HistogramSample, Labels, MetricMetadata, Sample, SeriesWrite, Timestamp, WriteBatch};
 
-use crate::errors::{Conflict, Receipt};
-use crate::head::metrics::MetricsHead;
+use crate::errors::{Conflict, OverLimit, Receipt};
+use crate::head::metrics::{MetricsHead, SeriesHead};
 
 /// What is to be added to the metrics: no instant twice, nothing that is there already.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct MetricsWrite {
-    pub(crate) series: Vec<SeriesAddition>,
+    /// Series the head lacks; their ids follow those of the head.
+    pub(crate) new_series: Vec<SeriesHead>,
+    /// By series, in order of arrival.
+    pub(crate) samples: Vec<(u32, Sample)>,
+    /// By series, in order of arrival.
+    pub(crate) histograms: Vec<(u32, HistogramSample)>,
+    /// By series, in order of arrival.
+    pub(crate) exemplars: Vec<(u32, Exemplar)>,
     pub(crate) metadata: Vec<MetricMetadata>,
-}
-
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) struct SeriesAddition {
-    pub(crate) labels: Labels,
-    /// Where the series is in the head, when it is there already.
-    pub(crate) place: Option<u32>,
-    /// Ascending time.
-    pub(crate) samples: Vec<Sample>,
-    pub(crate) exemplars: Vec<Exemplar>,
 }
 
 impl MetricsWrite {
     pub(crate) fn is_empty(&self) -> bool {
-        self.series.is_empty() && self.metadata.is_empty()
+        self.samples.is_empty() && self.histograms.is_empty() && self.exemplars.is_empty() && self.metadata.is_empty()
     }
+
+    /// The newest instant.
+    pub(crate) fn newest(&self) -> Option<Timestamp> {
+        let samples = self.samples.iter().map(|(_, sample)| sample.at);
+        let histograms = self.histograms.iter().map(|(_, histogram)| histogram.at);
+        samples.chain(histograms).chain(self.exemplars.iter().map(|(_, exemplar)| exemplar.at)).max()
+    }
+}
+
+/// What admission remembers of one call and reuses in the next.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    call: u32,
+    /// By series: the call that last added to it, and the newest instant it added.
+    newest: Vec<(u32, Timestamp)>,
+}
+
+/// What there is to compare with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'a> {
+    pub(crate) head: &'a MetricsHead,
+    /// What is being flushed.
+    pub(crate) frozen: Option<&'a MetricsHead>,
+    /// Most series the head may hold.
+    pub(crate) max_series: u32,
 }
 
 /// Compares the batches with what is there and with each other. The first value of an instant wins.
-pub(crate) fn admit(batches: &[WriteBatch], head: &MetricsHead, receipt: &mut Receipt) -> MetricsWrite {
-    let mut places: HashMap<&Labels, usize> = HashMap::new();
-    let mut arrivals: Vec<(&Labels, Arrivals)> = Vec::new();
+pub(crate) fn admit(
+    batches: &[WriteBatch],
+    known: Known<'_>,
+    scratch: &mut Scratch,
+    receipt: &mut Receipt,
+) -> MetricsWrite {
+    let mut write = MetricsWrite { metadata: changed_metadata(batches, known.head), ..MetricsWrite::default() };
+    if batches.iter().all(|batch| batch.series.is_empty()) {
+        return write;
+    }
+    scratch.call = scratch.call.wrapping_add(1);
+    if scratch.call == 0 {
+        scratch.newest.clear();
+        scratch.call = 1;
+    }
+    let count = batches.iter().map(WriteBatch::sample_count).sum();
+    write.samples.reserve(count);
+    let index = known.head.index();
+    let mut admission =
+        Admission { known, scratch, write, receipt, new_ids: HashMap::new(), arrived: HashMap::new(), seen: 0 };
     for (batch, writes) in batches.iter().enumerate() {
-        for write in &writes.series {
-            let place = *places.entry(&write.labels).or_insert_with(|| {
-                arrivals.push((&write.labels, Arrivals::default()));
-                arrivals.len() - 1
-            });
-            if let Some((_, arrivals)) = arrivals.get_mut(place) {
-                arrivals.samples.extend(write.samples.iter().map(|sample| (batch, *sample)));
-                arrivals.exemplars.extend(&write.exemplars);
+        for series in &writes.series {
+            let id = known.head.find_in(&index, &series.labels);
+            match id.or_else(|| admission.new_id(&series.labels)) {
+                Some(id) => admission.add(batch, id, series),
+                None => admission.refuse(batch, series),
             }
         }
     }
-    let mut admitted = MetricsWrite { series: Vec::new(), metadata: admit_metadata(batches, head) };
-    for (labels, arrivals) in arrivals {
-        let addition = arrivals.admit(labels, head, receipt);
-        if !addition.samples.is_empty() || !addition.exemplars.is_empty() {
-            admitted.series.push(addition);
-        }
-    }
-    admitted
+    admission.write
 }
 
-fn admit_metadata(batches: &[WriteBatch], head: &MetricsHead) -> Vec<MetricMetadata> {
+fn changed_metadata(batches: &[WriteBatch], head: &MetricsHead) -> Vec<MetricMetadata> {
     let mut last: HashMap<&str, &MetricMetadata> = HashMap::new();
     for metadata in batches.iter().flat_map(|batch| &batch.metadata) {
         last.insert(&metadata.name, metadata);
@@ -67,55 +96,157 @@ fn admit_metadata(batches: &[WriteBatch], head: &MetricsHead) -> Vec<MetricMetad
     changed
 }
 
-#[derive(Default)]
-struct Arrivals<'a> {
-    /// With the position of the batch each came in.
-    samples: Vec<(usize, Sample)>,
-    exemplars: Vec<&'a Exemplar>,
+struct Admission<'a> {
+    known: Known<'a>,
+    scratch: &'a mut Scratch,
+    write: MetricsWrite,
+    receipt: &'a mut Receipt,
+    new_ids: HashMap<Labels, u32>,
+    /// Values of this call by series and instant, as far as `seen`. Only filled when an instant is not a new one.
+    arrived: HashMap<(u32, Timestamp), f64>,
+    seen: usize,
 }
 
-impl Arrivals<'_> {
-    fn admit(mut self, labels: &Labels, head: &MetricsHead, receipt: &mut Receipt) -> SeriesAddition {
-        let place = head.series.find(labels);
-        let series = place.and_then(|id| head.series.get(id));
-        // A stable sort: of equal instants the first arrival stays first.
-        self.samples.sort_by_key(|(_, sample)| sample.at);
-        let newest = series.and_then(|series| series.newest());
-        let late = self.samples.iter().take_while(|(_, sample)| newest.is_some_and(|newest| sample.at <= newest));
-        let known = match (series, self.samples.first(), late.last()) {
-            (Some(series), Some((_, first)), Some((_, last))) => series.samples(TimeRange::new(first.at, last.at)),
-            (_, _, _) => Vec::new(),
-        };
-        let mut samples: Vec<Sample> = Vec::with_capacity(self.samples.len());
-        for (batch, sample) in self.samples {
-            let there = match samples.last() {
-                Some(last) if last.at == sample.at => Some(*last),
-                Some(_) | None => {
-                    known.binary_search_by_key(&sample.at, |known| known.at).ok().and_then(|at| known.get(at)).copied()
-                }
-            };
+/// What is at an instant already.
+enum There {
+    Nothing,
+    Same,
+    Other(f64),
+}
+
+impl Admission<'_> {
+    /// The id a series will have; `None` when there are too many.
+    fn new_id(&mut self, labels: &Labels) -> Option<u32> {
+        if let Some(id) = self.new_ids.get(labels) {
+            return Some(*id);
+        }
+        let id = self.known.head.len().checked_add(u32::try_from(self.write.new_series.len()).ok()?)?;
+        if id >= self.known.max_series {
+            return None;
+        }
+        let flushed = self.known.frozen.and_then(|frozen| frozen.get(frozen.find(labels)?)?.newest());
+        self.new_ids.insert(labels.clone(), id);
+        self.write.new_series.push(SeriesHead::new(labels.clone(), flushed));
+        Some(id)
+    }
+
+    fn series(&self, id: u32) -> Option<&SeriesHead> {
+        let new = || self.write.new_series.get(id.checked_sub(self.known.head.len())? as usize);
+        self.known.head.get(id).or_else(new)
+    }
+
+    /// Whether an instant is after everything of its series, which it then is the newest of.
+    fn advance(&mut self, id: u32, at: Timestamp) -> bool {
+        let place = id as usize;
+        if self.scratch.newest.len() <= place {
+            self.scratch.newest.resize(place + 1, (0, Timestamp(0)));
+        }
+        let is_after_known = self.series(id).is_none_or(|series| series.is_new(at));
+        let Some((call, newest)) = self.scratch.newest.get_mut(place) else { return false };
+        let is_after_arrived = *call != self.scratch.call || at > *newest;
+        if is_after_known && is_after_arrived {
+            (*call, *newest) = (self.scratch.call, at);
+            return true;
+        }
+        false
+    }
+
+    fn add(&mut self, batch: usize, id: u32, series: &SeriesWrite) {
+        for sample in &series.samples {
+            let there = if self.advance(id, sample.at) { There::Nothing } else { self.sample_at(id, sample) };
             match there {
-                None => samples.push(sample),
-                Some(kept) if kept.value.to_bits() == sample.value.to_bits() => receipt.duplicates += 1,
-                Some(kept) => {
-                    receipt.rejected += 1;
-                    if receipt.conflicts.len() < Receipt::EXAMPLES {
-                        let (kept, refused) = (kept.value, sample.value);
-                        receipt.conflicts.push(Conflict {
-                            batch,
-                            series: labels.to_string(),
-                            at: sample.at,
-                            kept,
-                            refused,
-                        });
-                    }
+                There::Nothing => {
+                    self.write.samples.push((id, *sample));
+                    self.receipt.samples += 1;
                 }
+                There::Same => self.receipt.duplicates += 1,
+                There::Other(kept) => self.conflict(batch, series, sample.at, kept, sample.value),
             }
         }
-        let new = |exemplar: &&Exemplar| !series.is_some_and(|series| series.has_exemplar(exemplar));
-        let exemplars: Vec<_> = self.exemplars.into_iter().filter(new).cloned().collect();
-        receipt.samples += samples.len() as u64;
-        receipt.exemplars += exemplars.len() as u64;
-        SeriesAddition { labels: labels.clone(), place, samples, exemplars }
+        for sample in &series.histograms {
+            let there = if self.advance(id, sample.at) { There::Nothing } else { self.histogram_at(id, sample) };
+            match there {
+                There::Nothing => {
+                    self.write.histograms.push((id, sample.clone()));
+                    self.receipt.histograms += 1;
+                }
+                There::Same => self.receipt.duplicates += 1,
+                There::Other(kept) => self.conflict(batch, series, sample.at, kept, sample.histogram.sum),
+            }
+        }
+        for exemplar in &series.exemplars {
+            let is_known = self.series(id).is_some_and(|series| series.has_exemplar(exemplar));
+            if !is_known {
+                self.write.exemplars.push((id, exemplar.clone()));
+                self.receipt.exemplars += 1;
+            }
+        }
+    }
+
+    fn conflict(&mut self, batch: usize, series: &SeriesWrite, at: Timestamp, kept: f64, refused: f64) {
+        self.receipt.rejected += 1;
+        if self.receipt.conflicts.len() < Receipt::EXAMPLES {
+            self.receipt.conflicts.push(Conflict { batch, series: series.labels.to_string(), at, kept, refused });
+        }
+    }
+
+    fn refuse(&mut self, batch: usize, series: &SeriesWrite) {
+        let count = (series.samples.len() + series.histograms.len() + series.exemplars.len()) as u64;
+        self.receipt.over_limit += count;
+        match self.receipt.refused.last_mut() {
+            Some(last) if last.batch == batch => last.items += count,
+            Some(_) | None => {
+                let series = series.labels.to_string();
+                self.receipt.refused.push(OverLimit { batch, items: count, series, limit: self.known.max_series });
+            }
+        }
+    }
+
+    fn sample_at(&mut self, id: u32, sample: &Sample) -> There {
+        self.note_arrivals();
+        let arrived = self.arrived.get(&(id, sample.at)).copied();
+        let there = arrived.or_else(|| {
+            let mut heads = self.heads(id);
+            heads.find_map(|series| {
+                let histogram = || series.histogram_at(sample.at).map(|found| found.histogram.sum);
+                series.at(sample.at).map(|found| found.value).or_else(histogram)
+            })
+        });
+        match there {
+            None => There::Nothing,
+            Some(value) if value.to_bits() == sample.value.to_bits() => There::Same,
+            Some(value) => There::Other(value),
+        }
+    }
+
+    fn histogram_at(&mut self, id: u32, sample: &HistogramSample) -> There {
+        self.note_arrivals();
+        if let Some(value) = self.arrived.get(&(id, sample.at)) {
+            return There::Other(*value);
+        }
+        let arrived = self.write.histograms.iter().find(|(other, known)| *other == id && known.at == sample.at);
+        let arrived = arrived.map(|(_, known)| known);
+        let mut heads = self.heads(id);
+        match arrived.or_else(|| heads.find_map(|series| series.histogram_at(sample.at))) {
+            Some(known) if known.histogram.is_identical(&sample.histogram) => There::Same,
+            Some(known) => There::Other(known.histogram.sum),
+            None => self
+                .heads(id)
+                .find_map(|series| series.at(sample.at))
+                .map_or(There::Nothing, |found| There::Other(found.value)),
+        }
+    }
+
+    /// The series as it is in memory, here and in what is being flushed.
+    fn heads(&self, id: u32) -> impl Iterator<Item = &SeriesHead> {
+        let here = self.series(id);
+        let frozen = here.zip(self.known.frozen).and_then(|(series, frozen)| frozen.get(frozen.find(&series.labels)?));
+        here.into_iter().chain(frozen)
+    }
+
+    fn note_arrivals(&mut self) {
+        let rest = self.write.samples.get(self.seen..).unwrap_or_default();
+        self.arrived.extend(rest.iter().map(|(id, sample)| ((*id, sample.at), sample.value)));
+        self.seen = self.write.samples.len();
     }
 }

@@ -16,6 +16,8 @@ use crate::store::{Fsync, StoreSettings};
 
 /// Into how many segments the retention time is divided at least.
 const SPANS: u32 = 8;
+/// How many times larger segments of metrics are: each names its series anew.
+const METRICS_FACTOR: u64 = 4;
 
 /// The files of one signal.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub(crate) struct Journal {
     segment_span: Duration,
     segments: BTreeMap<SegmentId, SegmentFacts>,
     active: Option<Active>,
+    /// Numbers up to this are not given again, though no such segment may be left.
+    floor: SegmentId,
 }
 
 /// What is known of a segment without reading it.
@@ -69,8 +73,32 @@ impl Journal {
     pub(crate) fn new(signal: Signal, dir: &Path, settings: &StoreSettings, disk: &Arc<dyn Disk>) -> Self {
         let (dir, disk) = (dir.join(signal.dir()), Arc::clone(disk));
         let (fsync, segment_bytes) = (settings.fsync, settings.segment_bytes);
-        let segment_span = settings.retention / SPANS;
-        Self { signal, dir, disk, fsync, segment_bytes, segment_span, segments: BTreeMap::new(), active: None }
+        // Metrics move from their segments to blocks; the others are forgotten segment by segment.
+        let (segment_bytes, segment_span) = match signal {
+            Signal::Metrics => (segment_bytes.saturating_mul(METRICS_FACTOR), Duration::MAX),
+            Signal::Logs | Signal::Traces => (segment_bytes, settings.retention / SPANS),
+        };
+        Self {
+            signal,
+            dir,
+            disk,
+            fsync,
+            segment_bytes,
+            segment_span,
+            segments: BTreeMap::new(),
+            active: None,
+            floor: SegmentId(0),
+        }
+    }
+
+    /// Removes segments up to `floor`, which are in blocks, and gives their numbers to no others.
+    pub(crate) fn begin_after(&mut self, floor: SegmentId) -> Result<(), OpenError> {
+        self.floor = floor;
+        for id in self.list()?.into_iter().filter(|id| *id <= floor) {
+            let path = self.path(id);
+            self.disk.remove(&path).map_err(|source| OpenError::Io { action: "remove", path, source })?;
+        }
+        Ok(())
     }
 
     /// Makes the signal's directory when it is not there.
@@ -131,7 +159,8 @@ impl Journal {
                 return Ok((active.id, active.len == 0));
             }
         }
-        let id = SegmentId(self.segments.last_key_value().map_or(0, |(id, _)| id.0) + 1);
+        let last = self.segments.last_key_value().map_or(self.floor, |(id, _)| (*id).max(self.floor));
+        let id = SegmentId(last.0 + 1);
         let path = self.path(id);
         let mut file = self.disk.open(&path).map_err(|error| append_error(&path, error))?;
         if file.len().map_err(|error| append_error(&path, error))? > 0 {
@@ -201,6 +230,17 @@ impl Journal {
         Ok(())
     }
 
+    /// The next write begins a new segment. Answers the last one there is.
+    pub(crate) fn close(&mut self) -> Option<SegmentId> {
+        self.active = None;
+        self.segments.last_key_value().map(|(id, _)| *id)
+    }
+
+    /// Segments up to `last`.
+    pub(crate) fn until(&self, last: SegmentId) -> Vec<SegmentId> {
+        self.segments.range(..=last).map(|(id, _)| *id).collect()
+    }
+
     pub(crate) fn segments(&self) -> u64 {
         self.segments.len() as u64
     }
@@ -241,6 +281,7 @@ impl Journal {
                 Err(source) => return Err(RetainError::Io { file, source }),
             }
             removed.insert(*id);
+            self.floor = self.floor.max(*id);
             retained.segments += 1;
             retained.bytes += self.segments.remove(id).map_or(0, |facts| facts.bytes);
         }

@@ -19,16 +19,17 @@
 //! # Ok::<(), aegis_store::AppendError>(())
 //! ```
 
-mod bits;
+mod block;
+mod blocks;
 mod chunk;
 mod codec;
 mod disk;
 mod errors;
-mod gorilla;
 mod head;
 mod index;
 mod intake;
 mod journal;
+mod manifest;
 mod pages;
 mod replay;
 mod segment;
@@ -39,7 +40,7 @@ mod wire;
 mod writer;
 
 pub use disk::{Disk, DiskFile, DiskLock, Fault, MemoryDisk, OsDisk};
-pub use errors::{AppendError, Conflict, OpenError, Receipt, RetainError, Retained};
+pub use errors::{AppendError, Conflict, FlushError, OpenError, OverLimit, Receipt, RetainError, Retained};
 pub use snapshot::{Latest, Series, SeriesReader, Snapshot, Stream, Trace};
 pub use status::{Problem, SignalStatus, StoreStatus};
-pub use store::{Fsync, Store, StoreSettings};
+pub use store::{Fsync, Maintained, Store, StoreSettings};

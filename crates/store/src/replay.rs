@@ -1,14 +1,16 @@
 //! Reading everything back at start.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use signal::Timestamp;
 
-use crate::codec::dictionary::{Dictionary, Names};
+use crate::blocks::BlockDir;
+use crate::codec::dictionary::{Dictionary, Names, Numbers};
 use crate::codec::{logs, metrics, traces};
 use crate::disk::Disk;
-use crate::errors::OpenError;
+use crate::errors::{OpenError, Retained};
 use crate::head::{Head, SegmentId};
 use crate::journal::{Journal, SegmentFacts};
 use crate::segment::{self, After, RecordHead, Signal};
@@ -22,6 +24,8 @@ pub(crate) struct Volume {
     pub(crate) journal: Journal,
     /// For writing on in the newest segment.
     pub(crate) dictionary: Dictionary,
+    /// The same for metrics.
+    pub(crate) numbers: Numbers,
     pub(crate) dropped_bytes: u64,
     pub(crate) problems: Vec<Problem>,
     /// Number of the newest record; 0 before the first.
@@ -36,17 +40,25 @@ pub(crate) fn replay(
     dir: &Path,
     settings: &StoreSettings,
     disk: &Arc<dyn Disk>,
+    blocks: &mut BlockDir,
     head: &mut Head,
 ) -> Result<(Vec<Volume>, u64), OpenError> {
     let mut journals = Vec::with_capacity(Signal::ALL.len());
     for signal in Signal::ALL {
-        let journal = Journal::new(signal, dir, settings, disk);
+        let mut journal = Journal::new(signal, dir, settings, disk);
         journal.make_dir()?;
+        if signal == Signal::Metrics {
+            journal.begin_after(SegmentId(blocks.manifest().floor))?;
+        }
         let last = last_record(&journal)?;
         journals.push((journal, last));
     }
-    let lasts: Vec<_> =
-        journals.iter().map(|(journal, last)| (journal.signal(), last.map_or(0, |last| last.sequence))).collect();
+    let flushed = blocks.manifest().sequence;
+    let last = |journal: &Journal, last: Option<RecordHead>| {
+        let last = last.map_or(0, |last| last.sequence);
+        if journal.signal() == Signal::Metrics { last.max(flushed) } else { last }
+    };
+    let lasts: Vec<_> = journals.iter().map(|(journal, head)| (journal.signal(), last(journal, *head))).collect();
     let newest = journals.iter().filter_map(|(_, last)| *last).max_by_key(|last| last.sequence);
     // A signal that lacks more than the one record was damaged; cutting the others too would only lose more.
     let is_unfinished = |newest: RecordHead| {
@@ -58,9 +70,14 @@ pub(crate) fn replay(
     let unfinished = newest.filter(|newest| is_unfinished(*newest)).map(|newest| newest.sequence);
     let mut volumes = Vec::with_capacity(Signal::ALL.len());
     for (journal, _) in journals {
-        volumes.push(Volume::read(journal, unfinished, head)?);
+        let mut volume = Volume::new(journal);
+        if volume.journal.signal() == Signal::Metrics {
+            volume.last = flushed;
+        }
+        volume.read(settings, unfinished, blocks, head)?;
+        volumes.push(volume);
     }
-    Ok((volumes, newest.map_or(0, |newest| newest.sequence)))
+    Ok((volumes, newest.map_or(0, |newest| newest.sequence).max(flushed)))
 }
 
 /// The head of the newest record of a signal.
@@ -86,17 +103,36 @@ fn scan<'a>(journal: &Journal, id: SegmentId, bytes: &'a [u8]) -> Result<segment
 impl Volume {
     /// A signal without any segment.
     pub(crate) fn new(journal: Journal) -> Self {
-        Self { journal, dictionary: Dictionary::default(), dropped_bytes: 0, problems: Vec::new(), last: 0 }
+        let (dictionary, numbers) = (Dictionary::default(), Numbers::default());
+        Self { journal, dictionary, numbers, dropped_bytes: 0, problems: Vec::new(), last: 0 }
     }
 
-    fn read(journal: Journal, unfinished: Option<u64>, head: &mut Head) -> Result<Self, OpenError> {
-        let ids = journal.list()?;
+    fn read(
+        &mut self,
+        settings: &StoreSettings,
+        unfinished: Option<u64>,
+        blocks: &mut BlockDir,
+        head: &mut Head,
+    ) -> Result<(), OpenError> {
+        let ids = self.journal.list()?;
         let newest = ids.last().copied();
-        let mut volume = Self::new(journal);
         for id in ids {
-            volume.read_segment(id, newest == Some(id), unfinished, head)?;
+            let is_newest = newest == Some(id);
+            self.read_segment(id, is_newest, unfinished, head)?;
+            let is_metrics = self.journal.signal() == Signal::Metrics;
+            if is_metrics && !is_newest && self.journal.bytes() >= settings.flush_bytes {
+                self.flush(id, blocks, head)?;
+            }
         }
-        Ok(volume)
+        Ok(())
+    }
+
+    /// Moves what was read to blocks, so that a log larger than memory can be read.
+    fn flush(&mut self, last: SegmentId, blocks: &mut BlockDir, head: &mut Head) -> Result<(), OpenError> {
+        head.blocks = blocks.write(&head.metrics, last, self.last).map_err(OpenError::Flush)?;
+        head.metrics = head.metrics.emptied();
+        let removed = self.journal.remove(&self.journal.until(last), &mut BTreeSet::new(), &mut Retained::default());
+        removed.map_err(|error| OpenError::Flush(error.into()))
     }
 
     fn read_segment(
@@ -110,7 +146,7 @@ impl Volume {
         let scan = scan(&self.journal, id, &bytes)?;
         let mut facts =
             SegmentFacts { bytes: bytes.len() as u64, has_records: !scan.frames.is_empty(), ..SegmentFacts::default() };
-        let mut reader = SegmentReader::new(self.journal.signal(), id);
+        let mut reader = SegmentReader::new(self.journal.signal(), id, scan.version);
         let mut end = scan.end;
         let mut damage = match scan.after {
             After::Nothing => None,
@@ -151,7 +187,14 @@ impl Volume {
             self.dropped_bytes = facts.bytes.saturating_sub(end as u64);
             facts.bytes = end as u64;
             self.journal.adopt(id, facts);
-            self.dictionary = reader.names.into_dictionary();
+            if scan.version != 0 && scan.version < segment::VERSION {
+                // Records of today do not belong into a segment of an older format.
+                return Ok(());
+            }
+            match self.journal.signal() {
+                Signal::Metrics => self.numbers = reader.names.into_numbers(&reader.places),
+                Signal::Logs | Signal::Traces => self.dictionary = reader.names.into_dictionary(),
+            }
             return self.journal.resume(id, end as u64);
         }
         self.journal.adopt(id, facts);
@@ -163,14 +206,16 @@ impl Volume {
 struct SegmentReader {
     signal: Signal,
     id: SegmentId,
+    /// Format of the records.
+    version: u16,
     names: Names,
     /// Where the segment's label sets are in the head.
     places: Vec<Option<u32>>,
 }
 
 impl SegmentReader {
-    fn new(signal: Signal, id: SegmentId) -> Self {
-        Self { signal, id, names: Names::default(), places: Vec::new() }
+    fn new(signal: Signal, id: SegmentId, version: u16) -> Self {
+        Self { signal, id, version, names: Names::default(), places: Vec::new() }
     }
 
     /// Puts one record into the head, all of it or nothing; answers its newest instant.
@@ -188,22 +233,18 @@ impl SegmentReader {
     }
 
     fn read_metrics(&mut self, content: &[u8], head: &mut Head) -> Result<Option<Timestamp>, DecodeError> {
-        let record = metrics::decode(content, &mut self.names)?;
-        let mut newest = None;
-        for (set, sample) in record.samples {
-            newest = newest.max(Some(sample.at));
-            let place = self.place(set, |labels| head.metrics.series.find_or_add(labels));
-            if let Some(series) = place.and_then(|id| head.metrics.series.get_mut(id)) {
-                series.push(self.id, sample);
-            }
+        let record = metrics::decode(content, self.version, &mut self.names)?;
+        for labels in self.names.sets.iter().skip(self.places.len()) {
+            self.places.push(Some(head.metrics.find_or_add(labels)));
         }
-        for (set, exemplar) in record.exemplars {
-            newest = newest.max(Some(exemplar.at));
-            let place = self.place(set, |labels| head.metrics.series.find_or_add(labels));
-            if let Some(series) = place.and_then(|id| head.metrics.series.get_mut(id)) {
-                series.push_exemplar(self.id, exemplar);
-            }
-        }
+        let place = |set: u32| self.places.get(set as usize).copied().flatten();
+        let samples = record.samples.iter().map(|(_, sample)| sample.at);
+        let histograms = record.histograms.iter().map(|(_, sample)| sample.at);
+        let exemplars = record.exemplars.iter().map(|(_, exemplar)| exemplar.at);
+        let newest = samples.chain(histograms).chain(exemplars).max();
+        head.metrics.push_samples(record.samples.into_iter().filter_map(|(set, sample)| Some((place(set)?, sample))));
+        head.metrics.push_histograms(record.histograms.into_iter().filter_map(|(set, one)| Some((place(set)?, one))));
+        head.metrics.push_exemplars(record.exemplars.into_iter().filter_map(|(set, one)| Some((place(set)?, one))));
         record.metadata.into_iter().for_each(|metadata| head.metrics.describe(metadata));
         Ok(newest)
     }

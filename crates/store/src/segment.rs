@@ -3,10 +3,12 @@
 //! A payload is one byte that tells how the rest is packed, then the record: its sequence number, the signals it touches,
 //! and what the signal's codec wrote. The first 16 bytes of a segment mean the same in every version.
 
+use std::borrow::Cow;
+
 use crate::wire::{DecodeError, Reader, put_varint};
 
 /// Newest format this build reads, and the one it writes.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 /// Bytes of a header.
 pub(crate) const HEADER: usize = 16;
 /// Most bytes of one record, packed or not.
@@ -124,15 +126,28 @@ pub(crate) fn header(signal: Signal) -> [u8; HEADER] {
     header
 }
 
+/// Whether a record is worth the time to pack it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Packing {
+    /// When it is large enough.
+    Worth,
+    /// Never: it is compact already, and soon removed.
+    Never,
+}
+
 /// The record as a frame, ready to be appended; its size when that is too large.
-pub(crate) fn frame(head: RecordHead, content: &[u8]) -> Result<Vec<u8>, usize> {
+pub(crate) fn frame(head: RecordHead, content: &[u8], packing: Packing) -> Result<Vec<u8>, usize> {
     let mut record = Vec::with_capacity(content.len() + 41);
     head.put(&mut record);
     record.extend_from_slice(content);
     if record.len() > MAX_RECORD {
         return Err(record.len());
     }
-    let packed = if record.len() < WORTH_PACKING { None } else { snap::raw::Encoder::new().compress_vec(&record).ok() };
+    let packed = if record.len() < WORTH_PACKING || packing == Packing::Never {
+        None
+    } else {
+        snap::raw::Encoder::new().compress_vec(&record).ok()
+    };
     let (packing, body) = match packed {
         Some(packed) if packed.len() < record.len() => (SNAPPY, packed),
         Some(_) | None => (PLAIN, record),
@@ -150,6 +165,8 @@ pub(crate) fn frame(head: RecordHead, content: &[u8]) -> Result<Vec<u8>, usize> 
 /// What a segment's bytes hold.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Scan<'a> {
+    /// The format of the records; 0 when there is no header.
+    pub(crate) version: u16,
     pub(crate) frames: Vec<Frame<'a>>,
     /// Where the last good frame ends.
     pub(crate) end: usize,
@@ -180,7 +197,7 @@ pub(crate) struct TooNew(pub(crate) u16);
 
 /// Checks a segment's header and frames. Fit for any bytes.
 pub(crate) fn scan(bytes: &[u8], signal: Signal) -> Result<Scan<'_>, TooNew> {
-    let nothing = |after| Ok(Scan { frames: Vec::new(), end: 0, after });
+    let nothing = |after| Ok(Scan { version: 0, frames: Vec::new(), end: 0, after });
     let Some((front, _)) = bytes.split_at_checked(HEADER) else {
         return nothing(if bytes.is_empty() { After::Nothing } else { After::Torn });
     };
@@ -202,16 +219,16 @@ pub(crate) fn scan(bytes: &[u8], signal: Signal) -> Result<Scan<'_>, TooNew> {
     if letter != Some(signal.letter()) {
         return nothing(After::Damage("the segment belongs to another signal"));
     }
-    Ok(scan_frames(bytes))
+    Ok(scan_frames(bytes, version))
 }
 
-fn scan_frames(bytes: &[u8]) -> Scan<'_> {
+fn scan_frames(bytes: &[u8], version: u16) -> Scan<'_> {
     let mut frames = Vec::new();
     let mut end = HEADER;
     loop {
         let rest = bytes.get(end..).unwrap_or_default();
         if rest.is_empty() {
-            return Scan { frames, end, after: After::Nothing };
+            return Scan { version, frames, end, after: After::Nothing };
         }
         match take_frame(rest) {
             Ok((payload, len)) => {
@@ -220,9 +237,9 @@ fn scan_frames(bytes: &[u8]) -> Scan<'_> {
             }
             // With a good frame behind it, this one was whole once: cutting here would lose finished writes.
             Err(Some(len)) if rest.get(len..).is_some_and(|next| take_frame(next).is_ok()) => {
-                return Scan { frames, end, after: After::Damage("the checksum does not match") };
+                return Scan { version, frames, end, after: After::Damage("the checksum does not match") };
             }
-            Err(_) => return Scan { frames, end, after: After::Torn },
+            Err(_) => return Scan { version, frames, end, after: After::Torn },
         }
     }
 }
@@ -245,10 +262,14 @@ fn take_frame(bytes: &[u8]) -> Result<(&[u8], usize), Option<usize>> {
 
 impl Frame<'_> {
     /// The record inside: its head and its content.
-    pub(crate) fn record(&self) -> Result<(RecordHead, Vec<u8>), DecodeError> {
+    pub(crate) fn record(&self) -> Result<(RecordHead, Cow<'_, [u8]>), DecodeError> {
         let (packing, body) = self.payload.split_first().ok_or(DecodeError("the record ends early"))?;
         let record = match *packing {
-            PLAIN => body.to_vec(),
+            PLAIN => {
+                let mut reader = Reader::new(body);
+                let head = RecordHead::take(&mut reader)?;
+                return Ok((head, Cow::Borrowed(reader.rest())));
+            }
             SNAPPY => {
                 let len = snap::raw::decompress_len(body).map_err(|_| DecodeError("the record cannot be unpacked"))?;
                 if len > MAX_RECORD {
@@ -262,7 +283,7 @@ impl Frame<'_> {
         };
         let mut reader = Reader::new(&record);
         let head = RecordHead::take(&mut reader)?;
-        Ok((head, reader.rest().to_vec()))
+        Ok((head, Cow::Owned(reader.rest().to_vec())))
     }
 }
 
@@ -279,7 +300,7 @@ mod tests {
     fn segment(contents: &[&[u8]]) -> Vec<u8> {
         let mut bytes = header(Signal::Logs).to_vec();
         for (at, content) in contents.iter().enumerate() {
-            bytes.extend(frame(head(at as u64), content).unwrap());
+            bytes.extend(frame(head(at as u64), content, Packing::Worth).unwrap());
         }
         bytes
     }
@@ -330,7 +351,7 @@ mod tests {
             let bytes = segment(&contents.iter().map(Vec::as_slice).collect::<Vec<_>>());
             let scan = scan(&bytes, Signal::Logs).unwrap();
             let back: Vec<_> = scan.frames.iter().map(|frame| frame.record().unwrap()).collect();
-            let want: Vec<_> = contents.into_iter().enumerate().map(|(at, content)| (head(at as u64), content)).collect();
+            let want: Vec<_> = contents.into_iter().enumerate().map(|(at, content)| (head(at as u64), Cow::Owned(content))).collect();
             prop_assert_eq!(back, want);
         }
 

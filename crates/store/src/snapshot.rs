@@ -1,6 +1,8 @@
 //! Answers from one consistent state of the store.
 
-use std::collections::BTreeSet;
+mod reader;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use signal::{
@@ -8,7 +10,8 @@ use signal::{
 };
 
 use crate::head::Head;
-use crate::head::metrics::SeriesHead;
+use crate::head::metrics::MetricsHead;
+pub use reader::{Latest, SeriesReader};
 
 /// What the store held at one moment: every batch acknowledged before, never a part of one. Cheap to take, to clone and
 /// to send; later writes and retention do not change it.
@@ -29,42 +32,6 @@ pub struct Series {
     pub histograms: Vec<HistogramSample>,
 }
 
-/// One series of a snapshot, read when it is its turn.
-#[derive(Clone, Debug)]
-pub struct SeriesReader<'a> {
-    labels: &'a Labels,
-    series: &'a SeriesHead,
-}
-
-/// The newest of a series in a time range.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Latest {
-    /// A number; may be a staleness marker.
-    Sample(Sample),
-    /// A native histogram; may be a staleness marker.
-    Histogram(HistogramSample),
-}
-
-impl SeriesReader<'_> {
-    /// Identity, including `__name__`.
-    #[must_use]
-    pub fn labels(&self) -> &Labels {
-        self.labels
-    }
-
-    /// Adds what lies in `range` to the two lists, which the caller has emptied: ascending time, each instant once and in
-    /// only one of them, staleness markers included.
-    pub fn read(&self, range: TimeRange, samples: &mut Vec<Sample>, _histograms: &mut Vec<HistogramSample>) {
-        samples.append(&mut self.series.samples(range));
-    }
-
-    /// The newest in `range`, without reading more than it takes.
-    #[must_use]
-    pub fn latest(&self, range: TimeRange) -> Option<Latest> {
-        self.series.samples(range).last().copied().map(Latest::Sample)
-    }
-}
-
 /// The lines of one stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stream {
@@ -83,6 +50,26 @@ pub struct Trace {
     pub spans: Vec<Arc<Span>>,
 }
 
+/// Adds the series of a later source to those of earlier ones.
+fn join<'a>(found: &mut Vec<SeriesReader<'a>>, later: impl Iterator<Item = SeriesReader<'a>>) {
+    if found.is_empty() {
+        found.extend(later);
+        return;
+    }
+    let mut later = later.peekable();
+    if later.peek().is_none() {
+        return;
+    }
+    let places = found.iter().enumerate().map(|(place, reader)| (reader.labels().clone(), place));
+    let places: HashMap<Labels, usize> = places.collect();
+    for reader in later {
+        match places.get(reader.labels()).and_then(|place| found.get_mut(*place)) {
+            Some(earlier) => earlier.continue_with(reader),
+            None => found.push(reader),
+        }
+    }
+}
+
 impl Snapshot {
     pub(crate) fn new(head: Head) -> Self {
         Self { head }
@@ -91,13 +78,14 @@ impl Snapshot {
     /// Series all `matchers` allow with their samples in `range`, sorted by labels; those without a sample are left out.
     #[must_use]
     pub fn select(&self, matchers: &[Matcher], range: TimeRange) -> Vec<Series> {
-        let selected = self.head.metrics.series.select(matchers).into_iter();
-        let read = selected.map(|(labels, series)| Series {
-            labels: labels.clone(),
-            samples: series.samples(range),
-            histograms: vec![],
-        });
-        let mut found: Vec<_> = read.filter(|series| !series.samples.is_empty()).collect();
+        let mut found = Vec::new();
+        for reader in self.find(matchers, range) {
+            let (mut samples, mut histograms) = (Vec::new(), Vec::new());
+            reader.read(range, &mut samples, &mut histograms);
+            if !samples.is_empty() || !histograms.is_empty() {
+                found.push(Series { labels: reader.labels().clone(), samples, histograms });
+            }
+        }
         found.sort_by(|a, b| a.labels.cmp(&b.labels));
         found
     }
@@ -105,17 +93,37 @@ impl Snapshot {
     /// The series all `matchers` allow that may have something in `range`, in no particular order, to be read one by one.
     #[must_use]
     pub fn find(&self, matchers: &[Matcher], range: TimeRange) -> Vec<SeriesReader<'_>> {
-        let selected = self.head.metrics.series.select(matchers).into_iter();
-        let near = selected.filter(|(_, series)| series.may_have(range));
-        near.map(|(labels, series)| SeriesReader { labels, series }).collect()
+        let mut found = Vec::new();
+        for block in self.head.blocks.near(range) {
+            let ids = block.select(matchers);
+            let labels = block.labels(&ids);
+            let reader = |(id, labels): (u32, Labels)| {
+                let deleted = self.head.blocks.deleted(&labels);
+                SeriesReader::of_block(block, id, labels, deleted)
+            };
+            join(&mut found, ids.into_iter().zip(labels).map(reader));
+        }
+        for head in self.heads() {
+            let selected = head.select(matchers).into_iter().filter_map(|id| head.get(id));
+            join(&mut found, selected.map(SeriesReader::of_head));
+        }
+        found
+    }
+
+    /// What is in memory, older arrivals first.
+    fn heads(&self) -> impl Iterator<Item = &MetricsHead> {
+        self.head.frozen.as_ref().map(|frozen| &frozen.metrics).into_iter().chain([&self.head.metrics])
+    }
+
+    /// Those of [`find`](Self::find) that have something.
+    fn find_any(&self, matchers: &[Matcher], range: TimeRange) -> impl Iterator<Item = SeriesReader<'_>> {
+        self.find(matchers, range).into_iter().filter(move |reader| reader.has_any(range))
     }
 
     /// Label sets of the series [`select`](Self::select) would answer.
     #[must_use]
     pub fn series(&self, matchers: &[Matcher], range: TimeRange) -> Vec<Labels> {
-        let selected = self.head.metrics.series.select(matchers).into_iter();
-        let mut found: Vec<_> =
-            selected.filter(|(_, series)| series.has_samples(range)).map(|(labels, _)| labels.clone()).collect();
+        let mut found: Vec<_> = self.find_any(matchers, range).map(|reader| reader.labels().clone()).collect();
         found.sort_unstable();
         found
     }
@@ -123,16 +131,38 @@ impl Snapshot {
     /// Names of the labels of the series [`select`](Self::select) would answer, sorted.
     #[must_use]
     pub fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Vec<String> {
-        let selected = self.head.metrics.series.select(matchers).into_iter();
-        let with_samples = selected.filter(|(_, series)| series.has_samples(range));
-        let names: BTreeSet<&str> = with_samples.flat_map(|(labels, _)| labels.iter().map(|(name, _)| name)).collect();
-        names.into_iter().map(str::to_owned).collect()
+        let mut names = BTreeSet::new();
+        for reader in self.find_any(matchers, range) {
+            for (name, _) in reader.labels() {
+                if !names.contains(name) {
+                    names.insert(name.to_owned());
+                }
+            }
+        }
+        names.into_iter().collect()
     }
 
     /// Values of the label `name` of the series [`select`](Self::select) would answer, sorted.
     #[must_use]
     pub fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Vec<String> {
-        self.head.metrics.series.label_values(name, matchers, |series| series.has_samples(range))
+        let mut values = BTreeSet::new();
+        if matchers.is_empty() && self.head.blocks.deletions.is_empty() {
+            for head in self.heads() {
+                values.extend(head.label_values(name, |series| series.has_any(range)));
+            }
+            for block in self.head.blocks.near(range) {
+                values.extend(block.label_values(name, range));
+            }
+            return values.into_iter().collect();
+        }
+        for reader in self.find_any(matchers, range) {
+            if let Some(value) = reader.labels().get(name)
+                && !values.contains(value)
+            {
+                values.insert(value.to_owned());
+            }
+        }
+        values.into_iter().collect()
     }
 
     /// What metric families last said about themselves, sorted by name.
@@ -144,9 +174,16 @@ impl Snapshot {
     /// Exemplars in `range` of the series all `matchers` allow, sorted by labels, each ascending in time.
     #[must_use]
     pub fn exemplars(&self, matchers: &[Matcher], range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {
-        let selected = self.head.metrics.series.select(matchers).into_iter();
-        let read = selected.map(|(labels, series)| (labels.clone(), series.exemplars(range)));
-        let mut found: Vec<_> = read.filter(|(_, exemplars)| !exemplars.is_empty()).collect();
+        let metrics = &self.head.metrics;
+        let mut found = Vec::new();
+        for series in metrics.select(matchers).into_iter().filter_map(|id| metrics.get(id)) {
+            let inside = series.exemplars().iter().filter(|exemplar| range.contains(exemplar.at));
+            let mut exemplars: Vec<_> = inside.cloned().collect();
+            if !exemplars.is_empty() {
+                exemplars.sort_by_key(|exemplar| exemplar.at);
+                found.push((series.labels.clone(), exemplars));
+            }
+        }
         found.sort_by(|a, b| a.0.cmp(&b.0));
         found
     }

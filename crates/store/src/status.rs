@@ -13,7 +13,9 @@ pub struct StoreStatus {
     pub logs: SignalStatus,
     /// Traces and spans.
     pub traces: SignalStatus,
-    /// Data that could not be read when the store was opened.
+    /// Blocks of metrics.
+    pub blocks: u64,
+    /// Data that could not be read, when the store was opened or since.
     pub problems: Vec<Problem>,
     /// Why writes are stopped, when they are.
     pub stopped: Option<String>,

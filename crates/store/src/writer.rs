@@ -1,16 +1,16 @@
 //! One write: to disk in full or not at all, then into the head.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use signal::{Labels, LogLine, MetricMetadata, Span, Timestamp};
+use signal::{Labels, LogLine, Span, Timestamp};
 
 use crate::codec::{logs, metrics, traces};
 use crate::errors::AppendError;
+use crate::head::metrics::MetricsHead;
 use crate::head::{Head, SegmentId};
-use crate::intake::MetricsWrite;
+use crate::intake::{MetricsWrite, Scratch};
 use crate::replay::Volume;
-use crate::segment::{self, RecordHead, Signal, Touched};
+use crate::segment::{self, Packing, RecordHead, Signal, Touched};
 
 /// Everything that writing needs; there is one.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub(crate) struct Writer {
     pub(crate) volumes: Vec<Volume>,
     /// Number of the last write.
     sequence: u64,
+    /// For admission.
+    pub(crate) scratch: Scratch,
     /// Why there can be no further write.
     pub(crate) stopped: Option<String>,
 }
@@ -33,22 +35,21 @@ pub(crate) struct Addition<'a> {
 /// The segments a write went to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Segments {
-    metrics: SegmentId,
     logs: SegmentId,
     traces: SegmentId,
 }
 
 impl Writer {
     pub(crate) fn new(volumes: Vec<Volume>, sequence: u64) -> Self {
-        Self { volumes, sequence, stopped: None }
+        Self { volumes, sequence, scratch: Scratch::default(), stopped: None }
     }
 
-    /// Writes the addition to every signal it touches. A new metrics segment begins with all `known` metadata, so that
+    /// Writes the addition to every signal it touches. A new metrics segment begins with all known metadata, so that
     /// dropping old segments loses none.
     pub(crate) fn write(
         &mut self,
         addition: &mut Addition<'_>,
-        known: &BTreeMap<String, MetricMetadata>,
+        metrics: &MetricsHead,
     ) -> Result<Segments, AppendError> {
         if let Some(reason) = &self.stopped {
             return Err(AppendError::Stopped { reason: reason.clone() });
@@ -64,12 +65,13 @@ impl Writer {
             return Ok(Segments::default());
         }
         self.sequence += 1;
-        let head = RecordHead { sequence: self.sequence, touched };
-        let written = self.try_write(addition, known, head);
+        let record = RecordHead { sequence: self.sequence, touched };
+        let written = self.try_write(addition, metrics, record);
         match written {
             Ok(segments) => {
                 for volume in &mut self.volumes {
                     volume.dictionary.commit();
+                    volume.numbers.commit();
                     let signal = volume.journal.signal();
                     volume.journal.commit(addition.newest(signal));
                     if addition.touches(signal) {
@@ -81,6 +83,7 @@ impl Writer {
             Err(error) => {
                 for volume in &mut self.volumes {
                     volume.dictionary.roll_back();
+                    volume.numbers.roll_back();
                     if let Err(second) = volume.journal.roll_back() {
                         self.stopped = Some(format!("{error}, and taking it back failed: {second}"));
                     }
@@ -93,8 +96,8 @@ impl Writer {
     fn try_write(
         &mut self,
         addition: &mut Addition<'_>,
-        known: &BTreeMap<String, MetricMetadata>,
-        head: RecordHead,
+        head: &MetricsHead,
+        record: RecordHead,
     ) -> Result<Segments, AppendError> {
         let mut segments = Segments::default();
         for volume in &mut self.volumes {
@@ -105,14 +108,17 @@ impl Writer {
             let (id, is_new) = volume.journal.make_room(addition.newest(signal))?;
             if is_new {
                 volume.dictionary = Default::default();
+                volume.numbers = Default::default();
             }
             let content = match signal {
                 Signal::Metrics => {
-                    segments.metrics = id;
                     if is_new {
-                        addition.metrics.metadata.splice(0..0, known.values().cloned());
+                        addition.metrics.metadata.splice(0..0, head.metadata.values().cloned());
                     }
-                    metrics::encode(&addition.metrics, &mut volume.dictionary)
+                    let write = &addition.metrics;
+                    let new = |id: u32| write.new_series.get(id.checked_sub(head.len())? as usize);
+                    let labels = |id: u32| head.get(id).or_else(|| new(id)).map(|series| &series.labels);
+                    metrics::encode(write, &mut volume.numbers, labels)
                 }
                 Signal::Logs => {
                     segments.logs = id;
@@ -123,7 +129,8 @@ impl Writer {
                     encode_spans(&addition.spans)?
                 }
             };
-            let frame = segment::frame(head, &content).map_err(|bytes| {
+            let packing = if signal == Signal::Metrics { Packing::Never } else { Packing::Worth };
+            let frame = segment::frame(record, &content, packing).map_err(|bytes| {
                 let (bytes, limit) = (bytes as u64, segment::MAX_RECORD as u64);
                 AppendError::TooLarge { bytes, limit }
             })?;
@@ -155,13 +162,7 @@ impl Addition<'_> {
     /// The newest instant of one signal.
     fn newest(&self, signal: Signal) -> Option<Timestamp> {
         match signal {
-            Signal::Metrics => {
-                let samples =
-                    self.metrics.series.iter().filter_map(|series| series.samples.last()).map(|sample| sample.at);
-                let exemplars =
-                    self.metrics.series.iter().flat_map(|series| &series.exemplars).map(|exemplar| exemplar.at);
-                samples.chain(exemplars).max()
-            }
+            Signal::Metrics => self.metrics.newest(),
             Signal::Logs => self.streams.iter().flat_map(|(_, lines)| *lines).map(|line| line.at.to_timestamp()).max(),
             Signal::Traces => self.spans.iter().map(|span| span.end.to_timestamp()).max(),
         }
@@ -169,16 +170,18 @@ impl Addition<'_> {
 
     /// Puts what was written into the head.
     pub(crate) fn enter(self, head: &mut Head, segments: Segments) {
-        for addition in self.metrics.series {
-            let id = addition.place.unwrap_or_else(|| head.metrics.series.find_or_add(&addition.labels));
-            if let Some(series) = head.metrics.series.get_mut(id) {
-                addition.samples.into_iter().for_each(|sample| series.push(segments.metrics, sample));
-                addition.exemplars.into_iter().for_each(|exemplar| series.push_exemplar(segments.metrics, exemplar));
-            }
+        let metrics = &mut head.metrics;
+        metrics.add(self.metrics.new_series);
+        metrics.push_samples(self.metrics.samples);
+        if !self.metrics.histograms.is_empty() {
+            metrics.push_histograms(self.metrics.histograms);
+        }
+        if !self.metrics.exemplars.is_empty() {
+            metrics.push_exemplars(self.metrics.exemplars);
         }
         for metadata in self.metrics.metadata {
-            if head.metrics.metadata.get(&metadata.name) != Some(&metadata) {
-                head.metrics.describe(metadata);
+            if metrics.metadata.get(&metadata.name) != Some(&metadata) {
+                metrics.describe(metadata);
             }
         }
         for (labels, lines) in self.streams {

@@ -11,7 +11,9 @@ use crate::wire::{DecodeError, Reader, put_len, put_text};
 #[derive(Debug, Default)]
 pub(crate) struct Dictionary {
     texts: HashMap<Arc<str>, usize>,
+    /// The sets that are looked up here; others are remembered by whoever numbers them.
     sets: HashMap<Labels, usize>,
+    set_count: usize,
     /// What came since the last [`commit`](Self::commit).
     new_texts: Vec<Arc<str>>,
     new_sets: Vec<Labels>,
@@ -23,14 +25,20 @@ impl Dictionary {
         if let Some(number) = self.sets.get(labels) {
             return *number;
         }
+        let number = self.add(labels);
+        self.sets.insert(labels.clone(), number);
+        number
+    }
+
+    /// The number of a label set that has none yet.
+    fn add(&mut self, labels: &Labels) -> usize {
         for (name, value) in labels {
             self.number_text(name);
             self.number_text(value);
         }
-        let number = self.sets.len();
-        self.sets.insert(labels.clone(), number);
         self.new_sets.push(labels.clone());
-        number
+        self.set_count += 1;
+        self.set_count - 1
     }
 
     fn number_text(&mut self, text: &str) {
@@ -69,6 +77,58 @@ impl Dictionary {
         }
         for set in self.new_sets.drain(..) {
             self.sets.remove(&set);
+            self.set_count -= 1;
+        }
+    }
+}
+
+/// A dictionary whose sets are called by the ids they have in memory, which is faster than by the sets themselves.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    dictionary: Dictionary,
+    /// By id: the set's number; [`NONE`] without.
+    by_id: Vec<u32>,
+    /// Ids numbered since the last commit.
+    new_ids: Vec<u32>,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl Numbers {
+    /// The number of the set with this id, given now if it has none.
+    pub(crate) fn number<'a>(&mut self, id: u32, labels: impl FnOnce() -> Option<&'a Labels>) -> u32 {
+        let place = id as usize;
+        if self.by_id.len() <= place {
+            self.by_id.resize(place + 1, NONE);
+        }
+        let Some(number) = self.by_id.get_mut(place) else { return NONE };
+        if *number == NONE
+            && let Some(labels) = labels()
+        {
+            *number = u32::try_from(self.dictionary.add(labels)).unwrap_or(NONE);
+            self.new_ids.push(id);
+        }
+        *number
+    }
+
+    /// Writes what is new since the last commit.
+    pub(crate) fn put_new(&self, out: &mut Vec<u8>) {
+        self.dictionary.put_new(out);
+    }
+
+    /// The record with the new entries is in the segment.
+    pub(crate) fn commit(&mut self) {
+        self.dictionary.commit();
+        self.new_ids.clear();
+    }
+
+    /// The record with the new entries is not in the segment: their numbers are free again.
+    pub(crate) fn roll_back(&mut self) {
+        self.dictionary.roll_back();
+        for id in self.new_ids.drain(..) {
+            if let Some(number) = self.by_id.get_mut(id as usize) {
+                *number = NONE;
+            }
         }
     }
 }
@@ -110,8 +170,29 @@ impl Names {
     pub(crate) fn into_dictionary(self) -> Dictionary {
         Dictionary {
             texts: self.texts.into_iter().enumerate().map(|(number, text)| (text, number)).collect(),
+            set_count: self.sets.len(),
             sets: self.sets.into_iter().enumerate().map(|(number, set)| (set, number)).collect(),
             ..Dictionary::default()
         }
+    }
+
+    /// The same where sets are called by the ids they have in memory; `ids` holds them by number.
+    pub(crate) fn into_numbers(self, ids: &[Option<u32>]) -> Numbers {
+        let mut by_id = Vec::new();
+        for (number, id) in ids.iter().enumerate() {
+            let Some(place) = id.map(|id| id as usize) else { continue };
+            if by_id.len() <= place {
+                by_id.resize(place + 1, NONE);
+            }
+            if let Some(known) = by_id.get_mut(place) {
+                *known = u32::try_from(number).unwrap_or(NONE);
+            }
+        }
+        let dictionary = Dictionary {
+            texts: self.texts.into_iter().enumerate().map(|(number, text)| (text, number)).collect(),
+            set_count: self.sets.len(),
+            ..Dictionary::default()
+        };
+        Numbers { dictionary, by_id, new_ids: Vec::new() }
     }
 }

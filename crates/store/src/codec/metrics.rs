@@ -1,45 +1,55 @@
 //! Records of the metrics signal.
 
-use signal::{Exemplar, Labels, MetricKind, MetricMetadata, Sample, Timestamp};
+use std::sync::Arc;
 
-use super::dictionary::{Dictionary, Names};
+use signal::{Exemplar, HistogramSample, Labels, MetricKind, MetricMetadata, Sample, Timestamp};
+
+use super::dictionary::{Names, Numbers};
+use super::histogram::{put_histogram, take_histogram};
 use crate::intake::MetricsWrite;
-use crate::wire::{DecodeError, Reader, put_float, put_len, put_signed, put_text};
+use crate::wire::{DecodeError, Reader, put_float, put_len, put_signed, put_text, put_varint};
 
-pub(crate) fn encode(write: &MetricsWrite, dictionary: &mut Dictionary) -> Vec<u8> {
-    let mut samples = Vec::new();
-    let mut exemplars = Vec::new();
-    let mut exemplar_count = 0;
-    let mut clock = 0;
-    put_len(&mut samples, write.series.len());
-    for series in &write.series {
-        let set = dictionary.number(&series.labels);
-        put_len(&mut samples, set);
-        put_len(&mut samples, series.samples.len());
-        for sample in &series.samples {
-            put_time(&mut samples, sample.at, &mut clock);
-            put_float(&mut samples, sample.value);
-        }
-        for exemplar in &series.exemplars {
-            exemplar_count += 1;
-            put_len(&mut exemplars, set);
-            put_pairs(&mut exemplars, &exemplar.labels);
-            put_signed(&mut exemplars, exemplar.at.0);
-            put_float(&mut exemplars, exemplar.value);
-        }
+/// `labels` answers the label set of an id.
+pub(crate) fn encode<'a>(
+    write: &MetricsWrite,
+    numbers: &mut Numbers,
+    labels: impl Fn(u32) -> Option<&'a Labels>,
+) -> Vec<u8> {
+    let mut number = |id: u32| numbers.number(id, || labels(id));
+    let mut body = Vec::with_capacity(write.samples.len() * 11 + 64);
+    put_len(&mut body, write.samples.len());
+    // Senders repeat themselves: the next sample is most often of the next series and of the same time.
+    let (mut before, mut clock) = (0, 0);
+    for (id, sample) in &write.samples {
+        let set = i64::from(number(*id));
+        put_signed(&mut body, set - before);
+        before = set;
+        put_time(&mut body, sample.at, &mut clock);
+        put_float(&mut body, sample.value);
     }
-    let mut out = Vec::new();
-    dictionary.put_new(&mut out);
-    out.append(&mut samples);
-    put_len(&mut out, exemplar_count);
-    out.append(&mut exemplars);
-    put_len(&mut out, write.metadata.len());
+    put_len(&mut body, write.histograms.len());
+    for (id, sample) in &write.histograms {
+        put_varint(&mut body, u64::from(number(*id)));
+        put_time(&mut body, sample.at, &mut clock);
+        put_histogram(&mut body, &sample.histogram);
+    }
+    put_len(&mut body, write.exemplars.len());
+    for (id, exemplar) in &write.exemplars {
+        put_varint(&mut body, u64::from(number(*id)));
+        put_pairs(&mut body, &exemplar.labels);
+        put_signed(&mut body, exemplar.at.0);
+        put_float(&mut body, exemplar.value);
+    }
+    put_len(&mut body, write.metadata.len());
     for metadata in &write.metadata {
-        put_text(&mut out, &metadata.name);
-        out.push(kind_to_byte(metadata.kind));
-        put_text(&mut out, &metadata.help);
-        put_text(&mut out, &metadata.unit);
+        put_text(&mut body, &metadata.name);
+        body.push(kind_to_byte(metadata.kind));
+        put_text(&mut body, &metadata.help);
+        put_text(&mut body, &metadata.unit);
     }
+    let mut out = Vec::with_capacity(body.len() + 64);
+    numbers.put_new(&mut out);
+    out.append(&mut body);
     out
 }
 
@@ -72,25 +82,24 @@ pub(crate) fn take_pairs(reader: &mut Reader<'_>) -> Result<Labels, DecodeError>
 /// A record read back. Label sets are numbers in [`Names`].
 #[derive(Debug, Default)]
 pub(crate) struct MetricsRecord {
-    pub(crate) samples: Vec<(usize, Sample)>,
-    pub(crate) exemplars: Vec<(usize, Exemplar)>,
+    pub(crate) samples: Vec<(u32, Sample)>,
+    pub(crate) histograms: Vec<(u32, HistogramSample)>,
+    pub(crate) exemplars: Vec<(u32, Exemplar)>,
     pub(crate) metadata: Vec<MetricMetadata>,
 }
 
-pub(crate) fn decode(content: &[u8], names: &mut Names) -> Result<MetricsRecord, DecodeError> {
+/// Reads a record of a segment of format `version`.
+pub(crate) fn decode(content: &[u8], version: u16, names: &mut Names) -> Result<MetricsRecord, DecodeError> {
     let reader = &mut Reader::new(content);
     names.take_new(reader)?;
     let mut record = MetricsRecord::default();
-    let mut clock = 0_i64;
-    for _ in 0..reader.count()? {
-        let set = names.take_set(reader)?;
-        for _ in 0..reader.count()? {
-            clock = clock.wrapping_add(reader.signed()?);
-            record.samples.push((set, Sample { at: Timestamp(clock), value: reader.float()? }));
-        }
+    if version < 2 {
+        take_samples_by_series(reader, names, &mut record)?;
+    } else {
+        take_samples(reader, names, &mut record)?;
     }
     for _ in 0..reader.count()? {
-        let set = names.take_set(reader)?;
+        let set = names.take_set(reader)? as u32;
         let labels = take_pairs(reader)?;
         let at = Timestamp(reader.signed()?);
         record.exemplars.push((set, Exemplar { labels, at, value: reader.float()? }));
@@ -102,6 +111,46 @@ pub(crate) fn decode(content: &[u8], names: &mut Names) -> Result<MetricsRecord,
         record.metadata.push(MetricMetadata { name, kind, help, unit });
     }
     if reader.is_at_end() { Ok(record) } else { Err(DecodeError("bytes are left over")) }
+}
+
+fn take_samples(reader: &mut Reader<'_>, names: &Names, record: &mut MetricsRecord) -> Result<(), DecodeError> {
+    let count = reader.count()?;
+    let sets = names.sets.len() as i64;
+    // A sample takes three bytes at least.
+    record.samples.reserve(count.min(reader.rest().len() / 3 + 1));
+    let (mut set, mut clock) = (0_i64, 0_i64);
+    for _ in 0..count {
+        set = set.wrapping_add(reader.signed()?);
+        if set < 0 || set >= sets {
+            return Err(DecodeError("a label set was never written"));
+        }
+        clock = clock.wrapping_add(reader.signed()?);
+        record.samples.push((set as u32, Sample { at: Timestamp(clock), value: reader.float()? }));
+    }
+    for _ in 0..reader.count()? {
+        let set = names.take_set(reader)? as u32;
+        clock = clock.wrapping_add(reader.signed()?);
+        let histogram = Arc::new(take_histogram(reader)?);
+        record.histograms.push((set, HistogramSample { at: Timestamp(clock), histogram }));
+    }
+    Ok(())
+}
+
+/// The samples of format version 1.
+fn take_samples_by_series(
+    reader: &mut Reader<'_>,
+    names: &Names,
+    record: &mut MetricsRecord,
+) -> Result<(), DecodeError> {
+    let mut clock = 0_i64;
+    for _ in 0..reader.count()? {
+        let set = names.take_set(reader)? as u32;
+        for _ in 0..reader.count()? {
+            clock = clock.wrapping_add(reader.signed()?);
+            record.samples.push((set, Sample { at: Timestamp(clock), value: reader.float()? }));
+        }
+    }
+    Ok(())
 }
 
 fn kind_to_byte(kind: MetricKind) -> u8 {

@@ -2,13 +2,14 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use signal::{
-    AttributeValue, Exemplar, Labels, LogLine, MetricKind, MetricMetadata, Nanos, Sample, Span, SpanId, Timestamp,
-    TraceId,
+    AttributeValue, Exemplar, Histogram, HistogramSample, Labels, LogLine, MetricKind, MetricMetadata, Nanos, Sample,
+    Span, SpanId, Timestamp, TraceId,
 };
 
-use super::dictionary::{Dictionary, Names};
+use super::dictionary::{Dictionary, Names, Numbers};
 use super::{logs, metrics, traces};
-use crate::intake::{MetricsWrite, SeriesAddition};
+use crate::intake::MetricsWrite;
+use crate::segment::VERSION;
 
 fn labels() -> impl Strategy<Value = Labels> {
     proptest::collection::btree_map("[a-z]{1,3}", "[a-zA-Z0-9 ö]{1,8}", 0..4).prop_map(Labels::from_pairs)
@@ -62,20 +63,37 @@ fn span() -> impl Strategy<Value = Span> {
         })
 }
 
-fn metrics_write() -> impl Strategy<Value = MetricsWrite> {
-    let sample = (any::<i64>(), -1e6..1e6_f64).prop_map(|(at, value)| Sample { at: Timestamp(at), value });
-    let exemplar = (labels(), any::<i64>()).prop_map(|(labels, at)| Exemplar { labels, value: 0.5, at: Timestamp(at) });
-    let series = (labels(), proptest::collection::vec(sample, 0..5), proptest::collection::vec(exemplar, 0..2))
-        .prop_map(|(labels, samples, exemplars)| SeriesAddition { labels, place: None, samples, exemplars });
-    proptest::collection::vec(series, 0..5).prop_map(|series| {
-        let metadata = MetricMetadata {
-            name: "m".to_owned(),
-            kind: MetricKind::StateSet,
-            help: "h".to_owned(),
-            unit: "s".to_owned(),
-        };
-        MetricsWrite { series, metadata: vec![metadata] }
-    })
+/// Label sets by id, and a write that calls them by it.
+fn metrics_write() -> impl Strategy<Value = (Vec<Labels>, MetricsWrite)> {
+    let id = 0_u32..4;
+    let sample =
+        (id.clone(), any::<i64>(), -1e6..1e6_f64).prop_map(|(id, at, value)| (id, Sample { at: Timestamp(at), value }));
+    let histogram = (id.clone(), any::<i64>(), any::<f64>()).prop_map(|(id, at, sum)| {
+        let histogram = Arc::new(Histogram { sum, ..Histogram::default() });
+        (id, HistogramSample { at: Timestamp(at), histogram })
+    });
+    let exemplar = (id, labels(), any::<i64>())
+        .prop_map(|(id, labels, at)| (id, Exemplar { labels, value: 0.5, at: Timestamp(at) }));
+    let some = 0..5_usize;
+    (
+        proptest::collection::vec(labels(), 4),
+        proptest::collection::vec(sample, some.clone()),
+        proptest::collection::vec(histogram, some.clone()),
+        proptest::collection::vec(exemplar, some),
+    )
+        .prop_map(|(sets, samples, histograms, exemplars)| {
+            let metadata = MetricMetadata {
+                name: "m".to_owned(),
+                kind: MetricKind::StateSet,
+                help: "h".to_owned(),
+                unit: "s".to_owned(),
+            };
+            (sets, MetricsWrite { new_series: vec![], samples, histograms, exemplars, metadata: vec![metadata] })
+        })
+}
+
+fn encode_metrics((sets, write): &(Vec<Labels>, MetricsWrite), numbers: &mut Numbers) -> Vec<u8> {
+    metrics::encode(write, numbers, |id| sets.get(id as usize))
 }
 
 fn streams() -> impl Strategy<Value = Vec<(Labels, Vec<LogLine>)>> {
@@ -94,35 +112,49 @@ fn encode_logs(streams: &[(Labels, Vec<LogLine>)], dictionary: &mut Dictionary) 
 
 /// Every decoder over the same bytes, checked only for coming back.
 fn decode_all(bytes: &[u8]) {
-    drop(metrics::decode(bytes, &mut Names::default()));
+    drop(metrics::decode(bytes, 1, &mut Names::default()));
+    drop(metrics::decode(bytes, VERSION, &mut Names::default()));
     drop(logs::decode(bytes, &mut Names::default()));
     drop(traces::decode(bytes));
 }
 
 proptest! {
     #[test]
-    fn samples_survive_with_a_shared_dictionary(writes in proptest::collection::vec(metrics_write(), 1..4), lost in metrics_write()) {
-        let (mut dictionary, mut names) = (Dictionary::default(), Names::default());
-        for write in &writes {
+    fn samples_survive_with_shared_numbers(
+        sets in proptest::collection::vec(labels(), 4),
+        writes in proptest::collection::vec(metrics_write(), 1..4),
+        lost in metrics_write(),
+    ) {
+        let (mut numbers, mut names) = (Numbers::default(), Names::default());
+        for (_, write) in &writes {
             // A write that is taken back leaves no trace in the numbers.
-            metrics::encode(&lost, &mut dictionary);
-            dictionary.roll_back();
-            let record = metrics::decode(&metrics::encode(write, &mut dictionary), &mut names).unwrap();
-            dictionary.commit();
-            let samples: Vec<_> = record.samples.iter().map(|(set, sample)| (names.sets[*set].clone(), *sample)).collect();
-            let want: Vec<_> = write.series.iter().flat_map(|series| series.samples.iter().map(|sample| (series.labels.clone(), *sample))).collect();
-            prop_assert_eq!(samples, want);
-            let exemplars: Vec<_> = record.exemplars.into_iter().map(|(_, exemplar)| exemplar).collect();
-            let want: Vec<_> = write.series.iter().flat_map(|series| series.exemplars.clone()).collect();
-            prop_assert_eq!(exemplars, want);
+            encode_metrics(&lost, &mut numbers);
+            numbers.roll_back();
+            let encoded = metrics::encode(write, &mut numbers, |id| sets.get(id as usize));
+            let record = metrics::decode(&encoded, VERSION, &mut names).unwrap();
+            numbers.commit();
+            let named = |set: u32| names.sets[set as usize].clone();
+            let of = |id: u32| sets[id as usize].clone();
+            let samples: Vec<_> = record.samples.iter().map(|(set, sample)| (named(*set), *sample)).collect();
+            prop_assert_eq!(samples, write.samples.iter().map(|(id, sample)| (of(*id), *sample)).collect::<Vec<_>>());
+            prop_assert_eq!(record.histograms.len(), write.histograms.len());
+            for ((set, back), (id, one)) in record.histograms.iter().zip(&write.histograms) {
+                prop_assert_eq!((named(*set), back.at), (of(*id), one.at));
+                prop_assert!(back.histogram.is_identical(&one.histogram));
+            }
+            let exemplars: Vec<_> = record.exemplars.iter().map(|(set, one)| (named(*set), one.clone())).collect();
+            prop_assert_eq!(exemplars, write.exemplars.iter().map(|(id, one)| (of(*id), one.clone())).collect::<Vec<_>>());
             prop_assert_eq!(&record.metadata, &write.metadata);
         }
         // Reading on as a writer gives every set its old number.
-        let sets = names.sets.clone();
-        let mut dictionary = names.into_dictionary();
-        for (number, set) in sets.iter().enumerate() {
-            prop_assert_eq!(dictionary.number(set), number);
+        let known = names.sets.len();
+        let ids: Vec<_> = (0..known).map(|number| Some(number as u32 + 7)).collect();
+        let old = names.sets.clone();
+        let mut numbers = names.into_numbers(&ids);
+        for (number, set) in old.iter().enumerate() {
+            prop_assert_eq!(numbers.number(number as u32 + 7, || Some(set)), number as u32);
         }
+        prop_assert_eq!(numbers.number(0, || Some(&sets[0])), known as u32);
     }
 
     #[test]
@@ -152,7 +184,7 @@ proptest! {
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let encoded = [
-            metrics::encode(&write, &mut Dictionary::default()),
+            encode_metrics(&write, &mut Numbers::default()),
             encode_logs(&streams, &mut Dictionary::default()),
             traces::encode(spans.iter()).unwrap(),
         ];

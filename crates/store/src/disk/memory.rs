@@ -230,6 +230,15 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.lock_state();
+        state.count_whole(from)?;
+        let mut file = state.files.get(from).ok_or(io::ErrorKind::NotFound)?.clone();
+        file.is_linked = false;
+        state.files.insert(to.to_owned(), file);
+        Ok(())
+    }
+
     fn remove(&self, file: &Path) -> io::Result<()> {
         let mut state = self.lock_state();
         state.count_whole(file)?;

@@ -1,8 +1,8 @@
-//! Things found by their labels: series and streams.
+//! Things found by their labels: log streams.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use signal::{Labels, Matcher, all_match};
+use signal::{Labels, Matcher};
 
 use crate::index::Index;
 use crate::pages::Pages;
@@ -31,8 +31,8 @@ impl<T: Clone + Default> Labelled<T> {
         self.values.len()
     }
 
-    pub(crate) fn find(&self, labels: &Labels) -> Option<u32> {
-        self.read().id(labels)
+    fn find(&self, labels: &Labels) -> Option<u32> {
+        self.read().id(labels.fingerprint(), |id| self.values.get(id).is_some_and(|(known, _)| known == labels))
     }
 
     pub(crate) fn find_or_add(&mut self, labels: &Labels) -> u32 {
@@ -49,10 +49,6 @@ impl<T: Clone + Default> Labelled<T> {
         id
     }
 
-    pub(crate) fn get(&self, id: u32) -> Option<&T> {
-        self.values.get(id).map(|(_, value)| value)
-    }
-
     pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut T> {
         self.values.get_mut(id).map(|(_, value)| value)
     }
@@ -61,27 +57,11 @@ impl<T: Clone + Default> Labelled<T> {
         self.values.iter()
     }
 
-    /// Everything the matchers allow, in no particular order.
+    /// Everything the matchers allow, in order of arrival.
     pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<&(Labels, T)> {
         let limit = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
-        let candidates = self.read().candidates(matchers, limit);
-        let fits = |value: &&(Labels, T)| all_match(matchers, &value.0);
-        match candidates {
-            Some(ids) => ids.into_iter().filter_map(|id| self.values.get(id)).filter(fits).collect(),
-            None => self.values.iter().filter(fits).collect(),
-        }
-    }
-
-    /// The values of `name`, in order, on anything the matchers allow and for which `holds` answers true.
-    pub(crate) fn label_values(&self, name: &str, matchers: &[Matcher], holds: impl Fn(&T) -> bool) -> Vec<String> {
-        self.read()
-            .values(name)
-            .filter(|(_, ids)| {
-                let mut carriers = ids.iter().filter_map(|id| self.values.get(*id));
-                carriers.any(|(labels, value)| all_match(matchers, labels) && holds(value))
-            })
-            .map(|(value, _)| value.to_owned())
-            .collect()
+        let ids = self.read().select(matchers, limit);
+        ids.into_iter().filter_map(|id| self.values.get(id)).collect()
     }
 
     /// A list of what `keep` leaves over, newly numbered. Copies taken before keep the old one.

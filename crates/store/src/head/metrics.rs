@@ -1,205 +1,140 @@
-//! Metrics in memory: compressed chunks by series.
+//! Metrics in memory: everything since the last flush, by series.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+mod series;
+mod table;
 
-use signal::{Exemplar, MetricMetadata, Sample, TimeRange, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use super::labelled::Labelled;
-use super::{Extent, SegmentId, Size};
-use crate::chunk::Packed;
-use crate::gorilla;
+use signal::{Exemplar, HistogramSample, Labels, Matcher, MetricMetadata, Sample};
 
-/// Samples per chunk.
-const CHUNK: u32 = 120;
-/// Exemplars kept per series, the newest arrivals.
-const EXEMPLARS: usize = 128;
+use super::{Extent, Size};
+use crate::index::Index;
+pub(crate) use series::{SeriesHead, put_in_order};
+use table::Table;
 
+/// The series of one time between two flushes. A copy is cheap and does not change; the index only grows and is shared
+/// between copies, which ignore what came after them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MetricsHead {
-    pub(crate) series: Labelled<SeriesHead>,
+    index: Arc<RwLock<Index>>,
+    series: Table<SeriesHead>,
     pub(crate) metadata: Arc<BTreeMap<String, MetricMetadata>>,
 }
 
-/// One series' samples: chunks of any order and overlap, no instant twice.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SeriesHead {
-    sealed: Arc<Vec<Chunk>>,
-    /// Samples in order of time, still growing.
-    open: gorilla::Encoder,
-    /// Samples older than the end of `open` at their arrival, sorted.
-    late: Vec<Sample>,
-    /// Where the samples of `open` and `late` are kept.
-    segment: SegmentId,
-    /// The newest instant of all.
-    newest: Option<Timestamp>,
-    exemplars: Arc<Vec<(SegmentId, Exemplar)>>,
-}
-
-#[derive(Clone, Debug)]
-struct Chunk {
-    segment: SegmentId,
-    first: Timestamp,
-    last: Timestamp,
-    samples: Packed,
-}
-
 impl MetricsHead {
+    /// Number of series; their ids are smaller.
+    pub(crate) fn len(&self) -> u32 {
+        self.series.len()
+    }
+
+    /// Whether there is any sample.
+    pub(crate) fn has_samples(&self) -> bool {
+        self.iter().any(|series| series.count() > 0)
+    }
+
+    pub(crate) fn find(&self, labels: &Labels) -> Option<u32> {
+        self.find_in(&self.index(), labels)
+    }
+
+    /// Like [`find`](Self::find) under a lock the caller holds for many.
+    pub(crate) fn find_in(&self, index: &Index, labels: &Labels) -> Option<u32> {
+        index.id(labels.fingerprint(), |id| self.series.get(id).is_some_and(|series| series.labels == *labels))
+    }
+
+    pub(crate) fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self, id: u32) -> Option<&SeriesHead> {
+        self.series.get(id)
+    }
+
+    /// Adds series that are not there yet; their ids follow one another.
+    pub(crate) fn add(&mut self, series: impl IntoIterator<Item = SeriesHead>) {
+        let mut series = series.into_iter().peekable();
+        if series.peek().is_none() {
+            return;
+        }
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        for one in series {
+            index.add(&one.labels, self.series.len());
+            self.series.push(one);
+        }
+    }
+
+    pub(crate) fn find_or_add(&mut self, labels: &Labels) -> u32 {
+        if let Some(id) = self.find(labels) {
+            return id;
+        }
+        let id = self.series.len();
+        self.add([SeriesHead::new(labels.clone(), None)]);
+        id
+    }
+
+    /// Adds samples of instants that are not there yet.
+    pub(crate) fn push_samples(&mut self, samples: impl IntoIterator<Item = (u32, Sample)>) {
+        let mut series = self.series.change();
+        for (id, sample) in samples {
+            if let Some(series) = series.get(id) {
+                series.push(sample);
+            }
+        }
+    }
+
+    /// Adds native histograms of instants that are not there yet.
+    pub(crate) fn push_histograms(&mut self, histograms: impl IntoIterator<Item = (u32, HistogramSample)>) {
+        let mut series = self.series.change();
+        for (id, histogram) in histograms {
+            if let Some(series) = series.get(id) {
+                series.push_histogram(histogram);
+            }
+        }
+    }
+
+    pub(crate) fn push_exemplars(&mut self, exemplars: impl IntoIterator<Item = (u32, Exemplar)>) {
+        let mut series = self.series.change();
+        for (id, exemplar) in exemplars {
+            if let Some(series) = series.get(id) {
+                series.push_exemplar(exemplar);
+            }
+        }
+    }
+
     pub(crate) fn describe(&mut self, metadata: MetricMetadata) {
         Arc::make_mut(&mut self.metadata).insert(metadata.name.clone(), metadata);
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &SeriesHead> {
+        self.series.iter()
+    }
+
+    /// Ids of everything the matchers allow, ascending.
+    pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<u32> {
+        self.index().select(matchers, self.series.len())
+    }
+
+    /// The values of `name` on anything for which `holds` answers true.
+    pub(crate) fn label_values(&self, name: &str, mut holds: impl FnMut(&SeriesHead) -> bool) -> Vec<String> {
+        let index = self.index();
+        let carried =
+            index.values(name).filter(|(_, ids)| ids.iter().filter_map(|id| self.series.get(*id)).any(&mut holds));
+        carried.map(|(value, _)| value.to_owned()).collect()
+    }
+
+    /// What a flush leaves in memory: no samples, but metadata and exemplars, which blocks do not hold.
+    pub(crate) fn emptied(&self) -> Self {
+        let mut next = Self { metadata: Arc::clone(&self.metadata), ..Self::default() };
+        next.add(self.iter().filter_map(SeriesHead::emptied));
+        next
+    }
+
     pub(crate) fn size(&self) -> Size {
-        let mut size = Size { identities: self.series.len() as u64, ..Size::default() };
-        for (_, series) in self.series.iter() {
+        let mut size = Size { identities: u64::from(self.series.len()), ..Size::default() };
+        for series in self.series.iter() {
             size.items += series.count();
             size.extent = Extent::join(size.extent, series.extent());
         }
         size
-    }
-
-    pub(crate) fn without(&self, segments: &BTreeSet<SegmentId>) -> Self {
-        Self { series: self.series.retain(|series| series.without(segments)), metadata: Arc::clone(&self.metadata) }
-    }
-}
-
-impl SeriesHead {
-    /// Adds a sample of an instant that is not there yet.
-    pub(crate) fn push(&mut self, segment: SegmentId, sample: Sample) {
-        if self.segment != segment {
-            self.seal_open();
-            self.seal_late();
-            self.segment = segment;
-        }
-        self.newest = self.newest.max(Some(sample.at));
-        if self.open.count() == 0 || sample.at > self.open.last() {
-            self.open.push(sample);
-            if self.open.count() >= CHUNK {
-                self.seal_open();
-            }
-            return;
-        }
-        let at = self.late.partition_point(|late| late.at < sample.at);
-        self.late.insert(at, sample);
-        if self.late.len() >= CHUNK as usize {
-            self.seal_late();
-        }
-    }
-
-    pub(crate) fn push_exemplar(&mut self, segment: SegmentId, exemplar: Exemplar) {
-        let exemplars = Arc::make_mut(&mut self.exemplars);
-        if exemplars.len() >= EXEMPLARS {
-            exemplars.remove(0);
-        }
-        exemplars.push((segment, exemplar));
-    }
-
-    pub(crate) fn has_exemplar(&self, exemplar: &Exemplar) -> bool {
-        self.exemplars.iter().any(|(_, known)| {
-            known.at == exemplar.at
-                && known.value.to_bits() == exemplar.value.to_bits()
-                && known.labels == exemplar.labels
-        })
-    }
-
-    fn seal_open(&mut self) {
-        let open = std::mem::take(&mut self.open);
-        self.seal(&open);
-    }
-
-    fn seal_late(&mut self) {
-        let mut encoder = gorilla::Encoder::default();
-        self.late.drain(..).for_each(|sample| encoder.push(sample));
-        self.seal(&encoder);
-    }
-
-    fn seal(&mut self, encoder: &gorilla::Encoder) {
-        if encoder.count() == 0 {
-            return;
-        }
-        let (first, last) = (encoder.first(), encoder.last());
-        let chunk = Chunk { segment: self.segment, first, last, samples: Packed::new(encoder) };
-        Arc::make_mut(&mut self.sealed).push(chunk);
-    }
-
-    /// The newest instant, if there is any sample.
-    pub(crate) fn newest(&self) -> Option<Timestamp> {
-        self.newest
-    }
-
-    fn extent(&self) -> Option<Extent> {
-        self.pieces().fold(None, |extent, (oldest, newest)| Extent::join(extent, Some(Extent { oldest, newest })))
-    }
-
-    /// First and last instant of every chunk, sealed or not.
-    fn pieces(&self) -> impl Iterator<Item = (Timestamp, Timestamp)> {
-        let open = (self.open.count() > 0).then(|| (self.open.first(), self.open.last()));
-        let late = self.late.first().zip(self.late.last()).map(|(first, last)| (first.at, last.at));
-        self.sealed.iter().map(|chunk| (chunk.first, chunk.last)).chain(open).chain(late)
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        let sealed: u64 = self.sealed.iter().map(|chunk| u64::from(chunk.samples.count())).sum();
-        sealed + u64::from(self.open.count()) + self.late.len() as u64
-    }
-
-    /// The samples in `range`, ascending, each instant once.
-    pub(crate) fn samples(&self, range: TimeRange) -> Vec<Sample> {
-        let mut samples = Vec::new();
-        let overlaps = |first, last| range.overlaps(&TimeRange::new(first, last));
-        for chunk in self.sealed.iter().filter(|chunk| overlaps(chunk.first, chunk.last)) {
-            chunk.samples.unpack(&mut samples);
-        }
-        if self.open.count() > 0 && overlaps(self.open.first(), self.open.last()) {
-            gorilla::decode(self.open.bytes(), self.open.count(), &mut samples);
-        }
-        samples.extend_from_slice(&self.late);
-        samples.retain(|sample| range.contains(sample.at));
-        if !samples.is_sorted_by(|a, b| a.at < b.at) {
-            samples.sort_by_key(|sample| sample.at);
-            samples.dedup_by_key(|sample| sample.at);
-        }
-        samples
-    }
-
-    /// Whether a sample may lie in `range`.
-    pub(crate) fn may_have(&self, range: TimeRange) -> bool {
-        self.pieces().any(|(first, last)| range.overlaps(&TimeRange::new(first, last)))
-    }
-
-    pub(crate) fn has_samples(&self, range: TimeRange) -> bool {
-        if self.pieces().any(|(first, last)| range.contains(first) || range.contains(last)) {
-            return true;
-        }
-        // Only the middle of a chunk can still lie inside.
-        self.pieces().any(|(first, last)| range.overlaps(&TimeRange::new(first, last)))
-            && !self.samples(range).is_empty()
-    }
-
-    pub(crate) fn exemplars(&self, range: TimeRange) -> Vec<Exemplar> {
-        let mut found: Vec<_> = self
-            .exemplars
-            .iter()
-            .filter(|(_, exemplar)| range.contains(exemplar.at))
-            .map(|(_, exemplar)| exemplar.clone())
-            .collect();
-        found.sort_by_key(|exemplar| exemplar.at);
-        found
-    }
-
-    fn without(&self, segments: &BTreeSet<SegmentId>) -> Option<Self> {
-        let mut kept = self.clone();
-        if segments.contains(&kept.segment) {
-            kept.open = gorilla::Encoder::default();
-            kept.late.clear();
-        }
-        if kept.sealed.iter().any(|chunk| segments.contains(&chunk.segment)) {
-            Arc::make_mut(&mut kept.sealed).retain(|chunk| !segments.contains(&chunk.segment));
-        }
-        if kept.exemplars.iter().any(|(segment, _)| segments.contains(segment)) {
-            Arc::make_mut(&mut kept.exemplars).retain(|(segment, _)| !segments.contains(segment));
-        }
-        kept.newest = kept.extent().map(|extent| extent.newest);
-        (kept.count() > 0 || !kept.exemplars.is_empty()).then_some(kept)
     }
 }
