@@ -18,6 +18,8 @@ use prost::encoding::{double, int64, string, uint32, varint};
 use signal::Timestamp;
 
 const SERIES: u64 = 2_000;
+/// The time of every sample.
+const NOW: i64 = 1_706_189_400_000;
 const ROUNDS: usize = 200;
 const HOSTS: u64 = 10;
 
@@ -40,7 +42,7 @@ fn main() {
     let mut intake = Intake::new(limits);
     measure("1.0, labels remembered, and admission", &requests, |body| {
         let write = decoder.decode(body).expect("a request");
-        intake.admit(write.batch, Timestamp(0)).batch.series.len()
+        intake.admit(write.batch, Timestamp(NOW)).batch.series.len()
     });
 
     let requests: Vec<Vec<u8>> = (0..HOSTS).map(|host| snappy(&request_v2(host))).collect();
@@ -102,7 +104,7 @@ fn nested(number: u32, content: &[u8], out: &mut Vec<u8>) {
 fn sample(series: u64) -> Vec<u8> {
     let mut sample = Vec::new();
     double::encode(1, &(series as f64 * 1.25), &mut sample);
-    int64::encode(2, &1_706_189_400_000, &mut sample);
+    int64::encode(2, &NOW, &mut sample);
     sample
 }
 

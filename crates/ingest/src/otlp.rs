@@ -2,6 +2,7 @@
 //!
 //! The messages are those of `opentelemetry-proto`, so HTTP and gRPC servers share this code.
 
+mod delta;
 mod logs;
 mod metrics;
 mod names;
@@ -19,8 +20,9 @@ use crate::rejection::Refusals;
 use crate::wire::fields;
 use crate::{Limits, Rejection, WireError};
 
+pub use delta::DeltaTotals;
 pub use logs::logs;
-pub use metrics::metrics;
+pub use metrics::{metrics, metrics_with_deltas};
 pub use traces::traces;
 
 /// What an export request became.

@@ -1,26 +1,44 @@
 //! Data points.
 
+use std::sync::Arc;
+
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::{
-    self as wire, AggregationTemporality, DataPointFlags, HistogramDataPoint, Metric, NumberDataPoint,
-    SummaryDataPoint, exemplar, metric::Data, number_data_point,
+    self as wire, AggregationTemporality, DataPointFlags, ExponentialHistogramDataPoint, HistogramDataPoint, Metric,
+    NumberDataPoint, SummaryDataPoint, exemplar, exponential_histogram_data_point::Buckets as WireBuckets,
+    metric::Data, number_data_point,
 };
 use signal::{
-    AttributeValue, Exemplar, Labels, LabelsBuilder, MetricKind, MetricMetadata, Sample, SeriesWrite, Timestamp,
-    WriteBatch, stale_marker,
+    AttributeValue, Buckets, Exemplar, Histogram, HistogramSample, Labels, LabelsBuilder, MetricKind, MetricMetadata,
+    Sample, SeriesWrite, Timestamp, WriteBatch, stale_marker,
 };
 
+use super::delta::{DeltaError, DeltaTotals, Place};
 use super::names::{label_name, metric_name, unit_word};
 use super::{Converted, attributes, nanos, span_id, text, trace_id};
+use crate::native::{Collector, InvalidHistogram, coarser};
 use crate::rejection::{Refusals, excerpt};
 
-/// Turns an export request into series, as Prometheus' OTLP receiver does.
+/// Turns an export request into series, as Prometheus' OTLP receiver does; exponential histograms become native ones.
 ///
-/// Refused by data point, each with its reason: delta temporality, exponential histograms, points without value or time.
+/// Refused by data point, each with its reason: delta temporality, histograms that break the rules, points without value
+/// or time.
 #[must_use]
 pub fn metrics(request: ExportMetricsServiceRequest) -> Converted {
-    let mut out = Output::default();
+    convert(request, None)
+}
+
+/// Like [`metrics`], and delta temporality becomes cumulative: the points of a series are added up in `totals`.
+///
+/// `now` says how long a series without points is remembered.
+#[must_use]
+pub fn metrics_with_deltas(request: ExportMetricsServiceRequest, totals: &DeltaTotals, now: Timestamp) -> Converted {
+    convert(request, Some(Deltas { totals, now }))
+}
+
+fn convert(request: ExportMetricsServiceRequest, deltas: Option<Deltas<'_>>) -> Converted {
+    let mut out = Output { batch: WriteBatch::default(), refusals: Refusals::default(), deltas };
     for group in request.resource_metrics {
         let resource = Resource::new(attributes(group.resource.unwrap_or_default().attributes));
         let (first, mut latest) = (out.batch.series.len(), None);
@@ -32,6 +50,7 @@ pub fn metrics(request: ExportMetricsServiceRequest) -> Converted {
         }
         for series in out.batch.series.iter().skip(first) {
             latest = latest.max(series.samples.iter().map(|sample| sample.at).max());
+            latest = latest.max(series.histograms.iter().map(|sample| sample.at).max());
         }
         if let Some(at) = latest {
             out.target_info(&resource, at);
@@ -81,10 +100,17 @@ fn scope_labels(scope: InstrumentationScope) -> Pairs {
     pairs
 }
 
-#[derive(Default)]
-struct Output {
+struct Output<'t> {
     batch: WriteBatch,
     refusals: Refusals,
+    deltas: Option<Deltas<'t>>,
+}
+
+/// Where deltas are added up.
+#[derive(Clone, Copy)]
+struct Deltas<'t> {
+    totals: &'t DeltaTotals,
+    now: Timestamp,
 }
 
 /// One metric's name and what its points share.
@@ -92,9 +118,11 @@ struct Context<'a> {
     name: String,
     resource: &'a Resource,
     scope: &'a Pairs,
+    /// Where its points are added up when they are deltas.
+    deltas: Option<Deltas<'a>>,
 }
 
-impl Output {
+impl Output<'_> {
     fn metric(&mut self, mut metric: Metric, resource: &Resource, scope: &Pairs) {
         let name = metric_name(&metric);
         let Some(data) = metric.data.take() else {
@@ -114,15 +142,14 @@ impl Output {
         let temporality = match &data {
             Data::Sum(sum) => Some(sum.aggregation_temporality),
             Data::Histogram(histogram) => Some(histogram.aggregation_temporality),
-            Data::ExponentialHistogram(_) => {
-                let why = "is an exponential histogram, which is not kept yet; use explicit buckets";
-                return self.refuse("native_histogram", points, &metric.name, why);
-            }
+            Data::ExponentialHistogram(histogram) => Some(histogram.aggregation_temporality),
             Data::Gauge(_) | Data::Summary(_) => None,
         };
+        let mut is_delta = false;
         match temporality {
             None => {}
             Some(cumulative) if cumulative == AggregationTemporality::Cumulative as i32 => {}
+            Some(delta) if delta == AggregationTemporality::Delta as i32 && self.deltas.is_some() => is_delta = true,
             Some(delta) if delta == AggregationTemporality::Delta as i32 => {
                 let why = "has delta temporality; set the exporter's temporality preference to cumulative";
                 return self.refuse("delta_temporality", points, &metric.name, why);
@@ -139,7 +166,8 @@ impl Output {
         };
         let (help, unit) = (metric.description, unit_word(&metric.unit));
         self.batch.metadata.push(MetricMetadata { name: name.clone(), kind, help, unit });
-        let context = Context { name, resource, scope };
+        let deltas = self.deltas.filter(|_| is_delta);
+        let context = Context { name, resource, scope, deltas };
         match data {
             Data::Gauge(gauge) => self.numbers(gauge.data_points, &context),
             Data::Sum(sum) => self.numbers(sum.data_points, &context),
@@ -153,7 +181,11 @@ impl Output {
                     self.summary(point, &context);
                 }
             }
-            Data::ExponentialHistogram(_) => {}
+            Data::ExponentialHistogram(histogram) => {
+                for point in histogram.data_points {
+                    self.exponential(point, &context);
+                }
+            }
         }
     }
 
@@ -170,25 +202,44 @@ impl Output {
                 }
             };
             let labels = context.labels(point.attributes);
+            let time = (point.start_time_unix_nano, point.time_unix_nano);
+            let value = match context.deltas.filter(|_| !is_gone(point.flags)) {
+                None => Ok(value),
+                Some(deltas) => deltas.at(time, &context.series(&labels), |totals, place| totals.number(place, value)),
+            };
+            let value = match value {
+                Ok(value) => value,
+                Err(error) => {
+                    self.refuse_delta(error, &context.name);
+                    continue;
+                }
+            };
             let exemplars = point.exemplars.into_iter().filter_map(exemplar_of).collect();
             self.write(&labels, &context.name, None, Sample { at, value }, exemplars);
         }
     }
 
-    fn histogram(&mut self, point: HistogramDataPoint, context: &Context<'_>) {
+    fn histogram(&mut self, mut point: HistogramDataPoint, context: &Context<'_>) {
         let Some(at) = self.time(point.time_unix_nano, context) else { return };
-        let (bounds, counts) = (&point.explicit_bounds, &point.bucket_counts);
-        if !counts.is_empty() && counts.len() != bounds.len() + 1 {
-            let why = format!("has a data point with {} buckets for {} bounds", counts.len(), bounds.len());
+        let (bounds, counts) = (point.explicit_bounds.len(), point.bucket_counts.len());
+        if counts > 0 && counts != bounds + 1 {
+            let why = format!("has a data point with {counts} buckets for {bounds} bounds");
             return self.refuse("bucket_mismatch", 1, &context.name, &why);
         }
         let gone = is_gone(point.flags);
         let sample = |value: f64| Sample { at, value: if gone { stale_marker() } else { value } };
-        let labels = context.labels(point.attributes);
+        let labels = context.labels(std::mem::take(&mut point.attributes));
+        if let Some(deltas) = context.deltas.filter(|_| !gone) {
+            let time = (point.start_time_unix_nano, point.time_unix_nano);
+            let add = |totals: &DeltaTotals, place: &Place<'_>| totals.histogram(place, &mut point);
+            if let Err(error) = deltas.at(time, &context.series(&labels), add) {
+                return self.refuse_delta(error, &context.name);
+            }
+        }
         let mut exemplars: Vec<Exemplar> = point.exemplars.into_iter().filter_map(exemplar_of).collect();
         let bucket = format!("{}_bucket", context.name);
         let mut cumulative = 0_u64;
-        for (bound, count) in bounds.iter().zip(counts) {
+        for (bound, count) in point.explicit_bounds.iter().zip(&point.bucket_counts) {
             cumulative = cumulative.saturating_add(*count);
             let (inside, above) = exemplars.into_iter().partition(|exemplar| exemplar.value <= *bound);
             exemplars = above;
@@ -202,6 +253,36 @@ impl Output {
             self.write(&labels, &format!("{}_sum", context.name), None, sum, Vec::new());
         }
         self.write(&labels, &format!("{}_count", context.name), None, sample(count), Vec::new());
+    }
+
+    fn exponential(&mut self, mut point: ExponentialHistogramDataPoint, context: &Context<'_>) {
+        let Some(at) = self.time(point.time_unix_nano, context) else { return };
+        let gone = is_gone(point.flags);
+        let labels = context.labels(std::mem::take(&mut point.attributes));
+        if point.scale < COARSEST {
+            let why = format!("has a data point with the scale {}, and the coarsest that is kept is -4", point.scale);
+            return self.refuse("invalid_native_histogram", 1, &context.name, &why);
+        }
+        if let Some(deltas) = context.deltas.filter(|_| !gone) {
+            let time = (point.start_time_unix_nano, point.time_unix_nano);
+            let add = |totals: &DeltaTotals, place: &Place<'_>| totals.exponential(place, &mut point);
+            if let Err(error) = deltas.at(time, &context.series(&labels), add) {
+                return self.refuse_delta(error, &context.name);
+            }
+        }
+        let exemplars = std::mem::take(&mut point.exemplars).into_iter().filter_map(exemplar_of).collect();
+        let histogram = if gone { Ok(Histogram::stale()) } else { native_of(&point) };
+        match histogram {
+            Ok(histogram) => self.batch.series.push(SeriesWrite {
+                labels: context.series(&labels),
+                histograms: vec![HistogramSample { at, histogram: Arc::new(histogram) }],
+                exemplars,
+                ..SeriesWrite::default()
+            }),
+            Err(invalid) => {
+                self.refuse(invalid.reason(), 1, &context.name, &format!("has a data point that {invalid}"));
+            }
+        }
     }
 
     fn summary(&mut self, point: SummaryDataPoint, context: &Context<'_>) {
@@ -259,6 +340,10 @@ impl Output {
         at
     }
 
+    fn refuse_delta(&mut self, error: DeltaError, name: &str) {
+        self.refuse(error.reason(), 1, name, &error.to_string());
+    }
+
     fn refuse(&mut self, reason: &'static str, points: usize, name: &str, why: &str) {
         if points > 0 {
             self.refusals.refuse(reason, points, || format!("metric `{}` {why}", excerpt(name)));
@@ -266,7 +351,74 @@ impl Output {
     }
 }
 
+impl Deltas<'_> {
+    fn at<T>(
+        self,
+        (start, end): (u64, u64),
+        series: &Labels,
+        add: impl FnOnce(&DeltaTotals, &Place<'_>) -> Result<T, DeltaError>,
+    ) -> Result<T, DeltaError> {
+        add(self.totals, &Place { series, start, end, now: self.now })
+    }
+}
+
+/// The coarsest resolution of native histograms; there is no way to make a finer one of what is coarser.
+const COARSEST: i32 = -4;
+
+/// The finest; what is finer is merged.
+const FINEST: i32 = 8;
+
+/// The width of the zero bucket of a sender that does not say.
+const ZERO_THRESHOLD: f64 = 1e-128;
+
+/// The native histogram with the same buckets; they are numbered one higher there, being known by their upper bounds.
+fn native_of(point: &ExponentialHistogramDataPoint) -> Result<Histogram, InvalidHistogram> {
+    if point.scale < COARSEST {
+        return Err(InvalidHistogram::UnknownSchema { schema: point.scale });
+    }
+    let by = u32::try_from(point.scale.saturating_sub(FINEST)).unwrap_or(0);
+    let (positive, above) = side(point.positive.as_ref(), by, "positive")?;
+    let (negative, below) = side(point.negative.as_ref(), by, "negative")?;
+    let buckets = above.saturating_add(below).saturating_add(point.zero_count);
+    let sum = point.sum.unwrap_or(0.0);
+    if buckets > point.count || (buckets < point.count && !sum.is_nan()) {
+        return Err(InvalidHistogram::CountMismatch { count: point.count, buckets });
+    }
+    let zero_threshold = if point.zero_threshold > 0.0 { point.zero_threshold } else { ZERO_THRESHOLD };
+    Ok(Histogram {
+        schema: point.scale.min(FINEST),
+        zero_threshold,
+        zero_count: point.zero_count as f64,
+        count: point.count as f64,
+        sum,
+        positive,
+        negative,
+        ..Histogram::default()
+    })
+}
+
+fn side(wire: Option<&WireBuckets>, by: u32, name: &'static str) -> Result<(Buckets, u64), InvalidHistogram> {
+    let Some(wire) = wire else { return Ok((Buckets::default(), 0)) };
+    let (mut collector, mut sum) = (Collector::default(), 0_u64);
+    for (at, count) in (i64::from(wire.offset) + 1..).zip(&wire.bucket_counts).filter(|(_, count)| **count > 0) {
+        let at = coarser(at, by);
+        if i32::try_from(at).is_err() {
+            return Err(InvalidHistogram::BucketOutOfRange { side: name });
+        }
+        collector.add(at, *count as f64);
+        sum = sum.saturating_add(*count);
+    }
+    Ok((collector.buckets, sum))
+}
+
 impl Context<'_> {
+    /// The series that has the metric's own name.
+    fn series(&self, labels: &LabelsBuilder) -> Labels {
+        let mut labels = labels.clone();
+        labels.set(Labels::NAME, &self.name);
+        labels.build()
+    }
+
     fn labels(&self, attributes: Vec<KeyValue>) -> LabelsBuilder {
         let named = super::attributes(attributes).into_iter();
         let mut labels = escaped(named.map(|(name, value)| (name, text(&value))).collect());

@@ -201,6 +201,101 @@ fn histograms_and_summaries_become_series() {
 }
 
 #[test]
+fn exponential_histograms_become_native() {
+    let converted = metric(
+        r#"{"name":"latency","unit":"s","exponentialHistogram":{"aggregationTemporality":2,"dataPoints":[
+             {"timeUnixNano":"1000000000","count":"10","sum":2.5,"scale":3,"zeroCount":"1","zeroThreshold":0.001,
+              "positive":{"offset":-2,"bucketCounts":["1","0","2","0","0","0","3"]},"negative":{"offset":0,"bucketCounts":["3"]},
+              "exemplars":[{"timeUnixNano":"1000000","asDouble":0.5}]},
+             {"timeUnixNano":"2000000000","count":"6","scale":10,"positive":{"offset":-1,"bucketCounts":["1","2","3"]}},
+             {"timeUnixNano":"3000000000","flags":1}]}}"#,
+    );
+    assert_eq!((converted.rejected, &*converted.error_message), (0, ""));
+    let mut shown = Vec::new();
+    for series in &converted.batch.series {
+        for sample in &series.histograms {
+            let histogram = &sample.histogram;
+            let runs = |side: &signal::Buckets| {
+                let spans: Vec<_> = side.spans.iter().map(|span| format!("{}+{}", span.offset, span.length)).collect();
+                format!("{} {:?}", spans.join(" "), side.counts)
+            };
+            let stale = if histogram.is_stale() { "stale" } else { "" };
+            shown.push(format!(
+                "@{} schema {} count {} sum {} zero {} within {:e} above [{}] below [{}] {stale}",
+                sample.at.0,
+                histogram.schema,
+                histogram.count,
+                histogram.sum,
+                histogram.zero_count,
+                histogram.zero_threshold,
+                runs(&histogram.positive),
+                runs(&histogram.negative),
+            ));
+        }
+        shown.push(format!("{} exemplars: {}", series.labels, series.exemplars.len()));
+    }
+    insta::assert_snapshot!(shown.join("\n"), @r#"
+    @1000 schema 3 count 10 sum 2.5 zero 1 within 1e-3 above [-1+3 3+1 [1.0, 0.0, 2.0, 3.0]] below [1+1 [3.0]] 
+    latency_seconds{instance="i-1", job="shop/api", otel_scope_name="lib"} exemplars: 1
+    @2000 schema 8 count 6 sum 0 zero 0 within 1e-128 above [0+2 [1.0, 5.0]] below [ []] 
+    latency_seconds{instance="i-1", job="shop/api", otel_scope_name="lib"} exemplars: 0
+    @3000 schema 0 count 0 sum NaN zero 0 within 0e0 above [ []] below [ []] stale
+    latency_seconds{instance="i-1", job="shop/api", otel_scope_name="lib"} exemplars: 0
+    target_info{host_name="h", instance="i-1", job="shop/api"} exemplars: 0
+    "#);
+}
+
+#[test]
+fn deltas_become_totals() {
+    let totals = DeltaTotals::default();
+    let request = |at: u64| -> ExportMetricsServiceRequest {
+        let (start, end) = (at * 1_000_000_000, (at + 1) * 1_000_000_000);
+        read(&format!(
+            r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[
+                {{"name":"hits","sum":{{"aggregationTemporality":1,"isMonotonic":true,"dataPoints":[
+                    {{"startTimeUnixNano":"{start}","timeUnixNano":"{end}","asInt":"5"}}]}}}},
+                {{"name":"h","histogram":{{"aggregationTemporality":1,"dataPoints":[
+                    {{"startTimeUnixNano":"{start}","timeUnixNano":"{end}","count":"3","sum":1.5,"bucketCounts":["1","2"],"explicitBounds":[1]}}]}}}},
+                {{"name":"e","exponentialHistogram":{{"aggregationTemporality":1,"dataPoints":[
+                    {{"startTimeUnixNano":"{start}","timeUnixNano":"{end}","count":"3","sum":1.5,"scale":{at},"positive":{{"offset":0,"bucketCounts":["1","2"]}}}}]}}}}
+            ]}}]}}]}}"#
+        ))
+    };
+    let mut shown = Vec::new();
+    for at in [1, 2, 2] {
+        let converted = metrics_with_deltas(request(at), &totals, signal::Timestamp(0));
+        for series in &converted.batch.series {
+            let samples = series.samples.iter().map(|sample| format!("{} @{}", sample.value, sample.at.0));
+            let histograms = series.histograms.iter().map(|sample| {
+                format!(
+                    "{} {:?} schema {} @{}",
+                    sample.histogram.count, sample.histogram.positive.counts, sample.histogram.schema, sample.at.0
+                )
+            });
+            shown.push(format!("{} {}", series.labels, samples.chain(histograms).collect::<String>()));
+        }
+        shown.push(converted.error_message);
+    }
+    insta::assert_snapshot!(shown.join("\n"), @r#"
+    hits_total 5 @2000
+    h_bucket{le="1"} 1 @2000
+    h_bucket{le="+Inf"} 3 @2000
+    h_sum 1.5 @2000
+    h_count 3 @2000
+    e 3 [1.0, 2.0] schema 1 @2000
+
+    hits_total 10 @3000
+    h_bucket{le="1"} 2 @3000
+    h_bucket{le="+Inf"} 6 @3000
+    h_sum 3 @3000
+    h_count 6 @3000
+    e 6 [4.0, 2.0] schema 1 @3000
+
+    metric `hits_total` has a delta that does not follow the one before (3 refused)
+    "#);
+}
+
+#[test]
 fn what_cannot_be_kept_is_said() {
     let point = r#"{"timeUnixNano":"1","asInt":"1"}"#;
     for (case, body, count, why) in [
@@ -217,11 +312,18 @@ fn what_cannot_be_kept_is_said() {
             "metric `m` has no known temporality (1 refused)",
         ),
         (
-            "exponential",
-            r#"{"name":"m","exponentialHistogram":{"aggregationTemporality":2,"dataPoints":[{"timeUnixNano":"1"}]}}"#
+            "too coarse",
+            r#"{"name":"m","exponentialHistogram":{"aggregationTemporality":2,"dataPoints":[{"timeUnixNano":"1","scale":-5}]}}"#
                 .to_owned(),
             1,
-            "metric `m` is an exponential histogram, which is not kept yet; use explicit buckets (1 refused)",
+            "metric `m` has a data point with the scale -5, and the coarsest that is kept is -4 (1 refused)",
+        ),
+        (
+            "observations in no bucket",
+            r#"{"name":"m","exponentialHistogram":{"aggregationTemporality":2,"dataPoints":[{"timeUnixNano":"1","count":"3","zeroCount":"1"}]}}"#
+                .to_owned(),
+            1,
+            "metric `m` has a data point that has the count 3, but its buckets hold 1 (1 refused)",
         ),
         (
             "unreadable value",
@@ -317,6 +419,8 @@ proptest! {
             let _ = decode_protobuf(body, &limits).map(traces);
             let _ = decode_protobuf(body, &limits).map(|request| logs(request, Nanos(1)));
             let _ = decode_protobuf(body, &limits).map(metrics);
+            let totals = DeltaTotals::new(3);
+            let _ = decode_protobuf(body, &limits).map(|request| metrics_with_deltas(request, &totals, signal::Timestamp(0)));
             let _ = decode_json(body, &limits).map(traces);
             let _ = decode_json(body, &limits).map(|request| logs(request, Nanos(1)));
             let _ = decode_json(body, &limits).map(metrics);

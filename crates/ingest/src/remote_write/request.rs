@@ -1,6 +1,7 @@
 //! What both protocols have in common: labels, samples, and what becomes of a request.
 
-use signal::{Labels, MetricKind, Sample, SeriesWrite, Timestamp, WriteBatch};
+use signal::{Exemplar, HistogramSample, Labels, MetricKind, Sample, SeriesWrite, Timestamp, WriteBatch};
+use smallvec::SmallVec;
 
 use super::{DecodeError, RemoteWrite};
 use crate::intake::labels_are_within;
@@ -37,7 +38,9 @@ struct Memory<'c> {
 /// The points of one series.
 #[derive(Default)]
 pub(super) struct Points {
-    pub(super) series: SeriesWrite,
+    pub(super) samples: SmallVec<[Sample; 1]>,
+    pub(super) histograms: Vec<HistogramSample>,
+    pub(super) exemplars: Vec<Exemplar>,
     pub(super) invalid: Vec<InvalidHistogram>,
 }
 
@@ -93,25 +96,25 @@ impl<'c> Request<'c> {
     /// When the request has too many items.
     #[inline]
     pub(super) fn add(&mut self, labels: Result<Labels, Refused>, points: Points) -> Result<bool, DecodeError> {
-        let Points { mut series, invalid } = points;
-        let buckets: usize = series.histograms.iter().map(|sample| native::bucket_count(&sample.histogram)).sum();
-        let items = series.samples.len() + series.exemplars.len() + series.histograms.len() + invalid.len();
+        let Points { samples, histograms, exemplars, invalid } = points;
+        let buckets: usize = histograms.iter().map(|sample| native::bucket_count(&sample.histogram)).sum();
+        let items = samples.len() + exemplars.len() + histograms.len() + invalid.len();
         self.items += items + buckets / BUCKETS_PER_ITEM;
         if self.items > self.limits.max_items {
             return Err(DecodeError::TooMany { limit: self.limits.max_items });
         }
-        match labels {
-            Ok(labels) => series.labels = labels,
+        let labels = match labels {
+            Ok(labels) => labels,
             Err((reason, example)) => {
                 self.refusals.refuse(reason, items.max(1), || example);
                 return Ok(false);
             }
-        }
+        };
         for invalid in invalid {
-            self.refusals.refuse(invalid.reason(), 1, || invalid.about(&series.labels));
+            self.refusals.refuse(invalid.reason(), 1, || invalid.about(&labels));
         }
-        if !series.samples.is_empty() || !series.histograms.is_empty() || !series.exemplars.is_empty() {
-            self.batch.series.push(series);
+        if !samples.is_empty() || !histograms.is_empty() || !exemplars.is_empty() {
+            self.batch.series.push(SeriesWrite { labels, samples, histograms, exemplars });
         }
         Ok(true)
     }

@@ -40,14 +40,13 @@ fn time_series(message: &[u8], request: &mut Request<'_>) -> Result<(), DecodeEr
     let mut has_stray_labels = false;
     for field in fields(rest) {
         let field = field?;
-        let series = &mut points.series;
         match field.number {
             1 => has_stray_labels = true,
-            2 if series.samples.len() <= limits.max_items => series.samples.push(sample(field)?),
-            3 if series.exemplars.len() <= limits.max_items => series.exemplars.push(exemplar(field, limits)?),
-            4 if series.histograms.len() + points.invalid.len() <= limits.max_items => {
+            2 if points.samples.len() <= limits.max_items => points.samples.push(sample(field)?),
+            3 if points.exemplars.len() <= limits.max_items => points.exemplars.push(exemplar(field, limits)?),
+            4 if points.histograms.len() + points.invalid.len() <= limits.max_items => {
                 match histogram::read(field, limits.max_histogram_buckets)? {
-                    Ok(histogram) => series.histograms.push(histogram),
+                    Ok(histogram) => points.histograms.push(histogram),
                     Err(invalid) => points.invalid.push(invalid),
                 }
             }

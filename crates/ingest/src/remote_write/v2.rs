@@ -51,17 +51,16 @@ fn time_series(
     let mut metadata = MetricMetadata::default();
     for field in fields(message) {
         let field = field?;
-        let series = &mut points.series;
         match field.number {
             1 => refs = field.bytes()?,
-            2 if series.samples.len() <= limits.max_items => series.samples.push(sample(field)?),
-            3 if series.histograms.len() + points.invalid.len() <= limits.max_items => {
+            2 if points.samples.len() <= limits.max_items => points.samples.push(sample(field)?),
+            3 if points.histograms.len() + points.invalid.len() <= limits.max_items => {
                 match histogram::read(field, limits.max_histogram_buckets)? {
-                    Ok(histogram) => series.histograms.push(histogram),
+                    Ok(histogram) => points.histograms.push(histogram),
                     Err(invalid) => points.invalid.push(invalid),
                 }
             }
-            4 if series.exemplars.len() <= limits.max_items => series.exemplars.push(symbols.exemplar(field)?),
+            4 if points.exemplars.len() <= limits.max_items => points.exemplars.push(symbols.exemplar(field)?),
             5 => metadata = symbols.metadata(field)?,
             _ => {}
         }
