@@ -12,16 +12,20 @@ pub mod annotations;
 mod ast;
 mod check;
 mod eval;
+mod features;
 mod functions;
+mod length;
 pub mod native;
 mod parser;
 mod print;
 mod token;
 
 pub use ast::{
-    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Expr, Matching, Number, Place, RangeSelector,
-    Selector, Subquery, Text, TimeShift, Unary, ValueType,
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Expr, Fill, Matching, Number, Place,
+    RangeSelector, Reach, Selector, Subquery, Text, TimeShift, Unary, ValueType,
 };
 pub use eval::{Answer, EvalError, Settings, Steps, Value, VectorSample, instant, range};
 pub use functions::{Arity, Function};
-pub use parser::{ParseError, parse, parse_selector};
+pub use features::{Features, is_experimental};
+pub use length::{Length, LengthError};
+pub use parser::{ParseError, parse, parse_selector, parse_with};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use signal::{Matcher, Timestamp};
 
 use super::functions::Function;
+use super::length::Length;
 use crate::lex::Position;
 
 /// Byte range of an expression in the query text. Two expressions are equal wherever they stand, so any two places are.
@@ -124,15 +125,31 @@ pub struct TimeShift {
     pub at: Option<At>,
 }
 
+/// How far a selector looks beyond its window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Reach {
+    /// Not at all.
+    #[default]
+    Window,
+    /// `anchored`: to the last sample at or before the window's start, which then stands there.
+    Anchored,
+    /// `smoothed`: to the samples around both edges, between which the values at the edges are interpolated.
+    Smoothed,
+}
+
 /// Picks series.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Selector {
-    /// The metric name if it was written before or inside the braces without a matcher; then also in `matchers`.
+    /// The metric name if it was written before the braces; then also in `matchers`.
     pub name: Option<String>,
     /// All conditions, the name's first.
     pub matchers: Vec<Matcher>,
     /// `offset` and `@`.
     pub shift: TimeShift,
+    /// The offset as written, when it was calculated; its value is in `shift`.
+    pub offset: Option<Box<Length>>,
+    /// `anchored` or `smoothed`.
+    pub reach: Reach,
     /// Where it stands.
     pub place: Place,
 }
@@ -144,6 +161,8 @@ pub struct RangeSelector {
     pub selector: Selector,
     /// Length of the window.
     pub range: Duration,
+    /// The length as written, when it was calculated.
+    pub length: Option<Box<Length>>,
     /// Where it stands, with the brackets.
     pub place: Place,
 }
@@ -159,6 +178,12 @@ pub struct Subquery {
     pub step: Option<Duration>,
     /// `offset` and `@`.
     pub shift: TimeShift,
+    /// The length of the window as written, when it was calculated.
+    pub length: Option<Box<Length>>,
+    /// The distance as written, when it was calculated.
+    pub distance: Option<Box<Length>>,
+    /// The offset as written, when it was calculated.
+    pub offset: Option<Box<Length>>,
     /// Where it stands.
     pub place: Place,
 }
@@ -203,10 +228,12 @@ pub enum AggregateOp {
     CountValues,
     /// `limitk`
     Limitk,
+    /// `limit_ratio`
+    LimitRatio,
 }
 
 impl AggregateOp {
-    pub(crate) const ALL: [(&'static str, Self); 13] = [
+    pub(crate) const ALL: [(&'static str, Self); 14] = [
         ("sum", Self::Sum),
         ("avg", Self::Avg),
         ("min", Self::Min),
@@ -220,6 +247,7 @@ impl AggregateOp {
         ("quantile", Self::Quantile),
         ("count_values", Self::CountValues),
         ("limitk", Self::Limitk),
+        ("limit_ratio", Self::LimitRatio),
     ];
 
     pub(crate) fn from_word(word: &str) -> Option<Self> {
@@ -236,7 +264,7 @@ impl AggregateOp {
     #[must_use]
     pub fn parameter(self) -> Option<ValueType> {
         match self {
-            Self::Topk | Self::Bottomk | Self::Quantile | Self::Limitk => Some(ValueType::Scalar),
+            Self::Topk | Self::Bottomk | Self::Quantile | Self::Limitk | Self::LimitRatio => Some(ValueType::Scalar),
             Self::CountValues => Some(ValueType::String),
             Self::Sum | Self::Avg | Self::Min | Self::Max | Self::Count | Self::Group | Self::Stddev | Self::Stdvar => {
                 None
@@ -365,6 +393,15 @@ pub enum Cardinality {
     ManyToMany,
 }
 
+/// Values that stand in for a missing partner, `fill`.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Fill {
+    /// For the left side.
+    pub left: Option<f64>,
+    /// For the right side.
+    pub right: Option<f64>,
+}
+
 /// How the sides of a vector operation find each other.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Matching {
@@ -376,6 +413,8 @@ pub struct Matching {
     pub on: bool,
     /// Labels taken over from the "one" side.
     pub include: Vec<String>,
+    /// What stands in for a missing partner.
+    pub fill: Fill,
 }
 
 /// Two expressions and an operator.
@@ -393,6 +432,8 @@ pub struct Binary {
     pub matching: Option<Matching>,
     /// Where it stands.
     pub place: Place,
+    /// Where the operator stands.
+    pub at: Place,
 }
 
 /// A sign.
@@ -469,6 +510,21 @@ impl Expr {
         }
         for child in self.children() {
             child.collect_selectors(found);
+        }
+    }
+
+    /// The expressions directly inside this one, to be changed.
+    pub(crate) fn children_mut(&mut self) -> Vec<&mut Self> {
+        match self {
+            Self::Number(_) | Self::Text(_) | Self::Selector(_) | Self::Range(_) => Vec::new(),
+            Self::Subquery(subquery) => vec![&mut *subquery.expr],
+            Self::Call(call) => call.args.iter_mut().collect(),
+            Self::Aggregate(aggregate) => {
+                aggregate.param.iter_mut().chain([&mut aggregate.expr]).map(|expr| &mut **expr).collect()
+            }
+            Self::Binary(binary) => vec![&mut *binary.left, &mut *binary.right],
+            Self::Unary(unary) => vec![&mut *unary.expr],
+            Self::Paren(inner, _) => vec![&mut **inner],
         }
     }
 

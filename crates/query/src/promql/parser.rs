@@ -1,17 +1,17 @@
 //! Tokens into an expression: recursive descent with precedence climbing, in the words of upstream's errors.
 
-use signal::{Labels, MatchOp, Matcher, Timestamp};
+use signal::{Labels, Matcher};
 
 use super::ast::{
-    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Expr, Matching, Number, Place, RangeSelector,
-    Selector, Subquery, Text, TimeShift, Unary,
+    Aggregate, AggregateOp, Binary, BinaryOp, Call, Cardinality, Expr, Fill, Matching, Number, Place, Text, Unary,
 };
-use super::print::number_text;
-use super::token::{Spot, Symbol, Token, is_reserved, tokens};
+use super::features::{Features, is_experimental};
+use super::token::{Spot, Symbol, Token, is_never_metric, is_reserved, tokens};
 use super::{check, functions};
 use crate::lex::Position;
 
 mod durations;
+mod selector;
 
 /// How deep expressions may nest in the text, and how high their tree may grow (`a + b + c` nests once but is a tree of
 /// three levels). More could exhaust a thread's stack, here or in evaluation.
@@ -55,12 +55,20 @@ impl Mistake {
     }
 }
 
-/// Reads a query and checks its types.
+/// Reads a query with all of the language, experiments included, and checks its types.
 ///
 /// # Errors
-/// `ParseError` for anything Prometheus 3 would refuse (experimental syntax included), and for nesting deeper than 100.
+/// `ParseError` for anything Prometheus 3 would refuse, and for nesting deeper than 100.
 pub fn parse(text: &str) -> Result<Expr, ParseError> {
-    let mut parser = Parser { spots: tokens(text), at: 0, depth: 0 };
+    parse_with(text, Features::ALL)
+}
+
+/// Reads a query with as much of the language as `features` allow, and checks its types.
+///
+/// # Errors
+/// `ParseError` as for [`parse`], and for syntax that is not allowed.
+pub fn parse_with(text: &str, features: Features) -> Result<Expr, ParseError> {
+    let mut parser = Parser { spots: tokens(text), at: 0, depth: 0, aggregations: 0, features };
     if matches!(parser.peek().token, Token::End) {
         return Err(ParseError { position: None, message: "no expression found in input".to_owned() });
     }
@@ -72,10 +80,8 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
 /// # Errors
 /// `ParseError` when it is not one, or matches every series there is.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
-    match parse(text)? {
-        Expr::Selector(selector) if selector.shift == TimeShift::default() => Ok(selector.matchers),
-        other => Err(Mistake::new(other.place().start, "expected a series selector").locate(text)),
-    }
+    let mut parser = Parser { spots: tokens(text), at: 0, depth: 0, aggregations: 0, features: Features::ALL };
+    parser.only_selector().map(|selector| selector.matchers).map_err(|mistake| mistake.locate(text))
 }
 
 /// An expression and the height of its tree.
@@ -85,15 +91,18 @@ struct Parser {
     spots: Vec<Spot>,
     at: usize,
     depth: usize,
+    /// Aggregations whose arguments are being read: upstream says so in what is unexpected there.
+    aggregations: usize,
+    features: Features,
 }
 
 impl Parser {
     fn whole(&mut self) -> Result<Expr, Mistake> {
-        let (expr, _) = self.expr(0)?;
+        let (mut expr, _) = self.expr(0)?;
         if !matches!(self.peek().token, Token::End) {
             return Err(self.unexpected("", ""));
         }
-        check::check(&expr)?;
+        check::check(&mut expr)?;
         Ok(expr)
     }
 
@@ -118,8 +127,12 @@ impl Parser {
         found
     }
 
+    fn is_keyword(&self, word: &str) -> bool {
+        self.peek().keyword().is_some_and(|keyword| keyword == word)
+    }
+
     fn eat_keyword(&mut self, word: &str) -> bool {
-        let found = self.peek().keyword().is_some_and(|keyword| keyword == word);
+        let found = self.is_keyword(word);
         if found {
             self.at += 1;
         }
@@ -141,6 +154,7 @@ impl Parser {
             return Mistake::new(spot.place.start, message.clone());
         }
         let mut message = format!("unexpected {}", spot.describe());
+        let context = if context.is_empty() && self.aggregations > 0 { "aggregation" } else { context };
         if !context.is_empty() {
             message.push_str(" in ");
             message.push_str(context);
@@ -175,15 +189,16 @@ impl Parser {
             if op.precedence() < minimum {
                 break;
             }
+            let at = self.peek().place;
             self.at += 1;
             let returns_bool = self.eat_keyword("bool");
-            let matching = self.matching(op)?;
+            let matching = Some(self.matching(op)?);
             let next = if op == BinaryOp::Pow { op.precedence() } else { op.precedence() + 1 };
             let (right, right_height) = self.expr(next)?;
             let place = Place { end: right.place().end, ..left.place() };
             height = self.check_height(1 + height.max(right_height), place.start)?;
             let (left_box, right) = (Box::new(left), Box::new(right));
-            left = Expr::Binary(check::binary(Binary { op, left: left_box, right, returns_bool, matching, place })?);
+            left = Expr::Binary(Binary { op, left: left_box, right, returns_bool, matching, place, at });
         }
         self.depth -= 1;
         Ok((left, height))
@@ -199,34 +214,75 @@ impl Parser {
                 "atan2" => Some(BinaryOp::Atan2),
                 _ => None,
             },
-            Token::Text(_)
-            | Token::Number(_)
-            | Token::Duration(_)
-            | Token::Symbol(_)
-            | Token::End
-            | Token::Error(_) => None,
+            Token::Label(_) | Token::Text(_) | Token::Number(_) | Token::Duration(_) => None,
+            Token::Symbol(_) | Token::End | Token::Error(_) => None,
         }
     }
 
-    fn matching(&mut self, op: BinaryOp) -> Result<Option<Matching>, Mistake> {
+    fn matching(&mut self, op: BinaryOp) -> Result<Matching, Mistake> {
         let cardinality = if op.is_set() { Cardinality::ManyToMany } else { Cardinality::OneToOne };
-        let mut matching = Matching { cardinality, labels: Vec::new(), on: false, include: Vec::new() };
+        let (labels, include, fill) = (Vec::new(), Vec::new(), Fill::default());
+        let mut matching = Matching { cardinality, labels, on: false, include, fill };
         matching.on = self.eat_keyword("on");
-        if !matching.on && !self.eat_keyword("ignoring") {
-            return Ok(Some(matching));
+        if matching.on || self.eat_keyword("ignoring") {
+            matching.labels = self.label_list()?;
+            let left = self.eat_keyword("group_left");
+            if left || self.eat_keyword("group_right") {
+                matching.cardinality = if left { Cardinality::ManyToOne } else { Cardinality::OneToMany };
+                if self.is(Symbol::LeftParen) {
+                    matching.include = self.label_list()?;
+                }
+            }
         }
-        matching.labels = self.label_list()?;
-        matching.cardinality = if self.eat_keyword("group_left") {
-            Cardinality::ManyToOne
-        } else if self.eat_keyword("group_right") {
-            Cardinality::OneToMany
-        } else {
-            return Ok(Some(matching));
+        self.fill(&mut matching.fill)?;
+        Ok(matching)
+    }
+
+    /// Reads `fill(0)`, or `fill_left(0) fill_right(1)` in any order. Without a parenthesis these are metrics.
+    fn fill(&mut self, fill: &mut Fill) -> Result<(), Mistake> {
+        loop {
+            let spot = self.peek().clone();
+            let Some(word) = spot.keyword().filter(|_| self.look(1).token == Token::Symbol(Symbol::LeftParen)) else {
+                return Ok(());
+            };
+            let sides = match word.as_str() {
+                "fill" => [true, true],
+                "fill_left" => [true, false],
+                "fill_right" => [false, true],
+                _ => return Ok(()),
+            };
+            if !self.features.fill_modifiers {
+                let message = "binop fill modifiers are experimental and not enabled";
+                return Err(Mistake::new(spot.place.start, message));
+            }
+            self.at += 2;
+            let negative = self.eat(Symbol::Op(BinaryOp::Sub));
+            if !negative {
+                self.eat(Symbol::Op(BinaryOp::Add));
+            }
+            let Some(value) = self.number_literal() else {
+                return Err(self.unexpected("", ""));
+            };
+            let value = if negative { -value } else { value };
+            self.expect(Symbol::RightParen, "", "")?;
+            for (side, wanted) in [&mut fill.left, &mut fill.right].into_iter().zip(sides) {
+                if wanted && side.replace(value).is_some() {
+                    return Err(Mistake::new(spot.place.start, format!("{word} may not be set multiple times")));
+                }
+            }
+        }
+    }
+
+    /// Reads a number or a duration, in seconds, if one comes next.
+    fn number_literal(&mut self) -> Option<f64> {
+        let value = match self.peek().token {
+            Token::Number(value) => value,
+            Token::Duration(ms) => ms as f64 / 1000.0,
+            Token::Word(_) | Token::Label(_) | Token::Text(_) | Token::Symbol(_) => return None,
+            Token::End | Token::Error(_) => return None,
         };
-        if self.is(Symbol::LeftParen) {
-            matching.include = self.label_list()?;
-        }
-        Ok(Some(matching))
+        self.at += 1;
+        Some(value)
     }
 
     fn label_list(&mut self) -> Result<Vec<String>, Mistake> {
@@ -237,8 +293,12 @@ impl Parser {
                 return Ok(names);
             }
             match self.peek().token.clone() {
-                Token::Word(name) if !name.contains(':') => names.push(name),
-                Token::Text(name) if !name.is_empty() => names.push(name),
+                Token::Word(name) => names.push(name),
+                Token::Text(name) if name.is_empty() => {
+                    let message = format!("invalid label name for grouping: {name:?}");
+                    return Err(Mistake::new(self.peek().place.start, message));
+                }
+                Token::Text(name) => names.push(name),
                 // `inf` and `nan` are numbers elsewhere, but fine label names.
                 Token::Number(_) if self.peek().text.starts_with(|c: char| c.is_ascii_alphabetic()) => {
                     names.push(self.peek().text.clone());
@@ -297,7 +357,7 @@ impl Parser {
             }
             Token::Symbol(Symbol::LeftBrace) => Ok((Expr::Selector(self.selector(None)?), 1)),
             Token::Word(word) => self.word(&word, place),
-            Token::Symbol(_) | Token::End | Token::Error(_) => Err(self.unexpected("", "")),
+            Token::Label(_) | Token::Symbol(_) | Token::End | Token::Error(_) => Err(self.unexpected("", "")),
         }
     }
 
@@ -313,26 +373,26 @@ impl Parser {
             self.at += 1;
             return self.aggregate(op, place);
         }
-        if opens && (!is_reserved(word) || functions::find(word).is_some()) {
+        if opens && !is_reserved(word) && !word.contains(':') {
             self.at += 1;
-            let (args, height) = self.arguments("function call")?;
+            let (args, height) = self.arguments()?;
             let function = functions::find(word)
                 .ok_or_else(|| Mistake::new(place.start, format!("unknown function with name {word:?}")))?;
+            if is_experimental(function.name) && !self.features.experimental_functions {
+                return Err(Mistake::new(place.start, format!("function {word:?} is not enabled")));
+            }
             let call = Call { function, args, place: self.from(place) };
             return Ok((Expr::Call(call), self.check_height(height + 1, place.start)?));
         }
-        if matches!(
-            small.as_str(),
-            "and" | "or" | "unless" | "atan2" | "bool" | "on" | "ignoring" | "group_left" | "group_right"
-        ) {
+        if is_never_metric(word) {
             return Err(self.unexpected("", ""));
         }
         self.at += 1;
         Ok((Expr::Selector(self.selector(Some((word.to_owned(), place)))?), 1))
     }
 
-    fn arguments(&mut self, context: &str) -> Result<(Vec<Expr>, usize), Mistake> {
-        self.expect(Symbol::LeftParen, context, "\"(\"")?;
+    fn arguments(&mut self) -> Result<(Vec<Expr>, usize), Mistake> {
+        self.expect(Symbol::LeftParen, "", "")?;
         let (mut args, mut height) = (Vec::new(), 0);
         if self.eat(Symbol::RightParen) {
             return Ok((args, height));
@@ -346,9 +406,21 @@ impl Parser {
             }
             let comma = self.peek().place.start;
             self.expect(Symbol::Comma, "", "")?;
-            if self.is(Symbol::RightParen) {
+            if !self.begins_expression() {
                 return Err(Mistake::new(comma, "trailing commas not allowed in function call args"));
             }
+        }
+    }
+
+    /// Whether an expression can begin with the next token; a broken token is left for whoever reads it.
+    fn begins_expression(&self) -> bool {
+        match &self.peek().token {
+            Token::Word(word) => !is_never_metric(word),
+            Token::Text(_) | Token::Number(_) | Token::Duration(_) | Token::Error(_) => true,
+            Token::Symbol(symbol) => {
+                matches!(symbol, Symbol::LeftParen | Symbol::LeftBrace | Symbol::Op(BinaryOp::Add | BinaryOp::Sub))
+            }
+            Token::Label(_) | Token::End => false,
         }
     }
 
@@ -361,197 +433,38 @@ impl Parser {
     }
 
     fn aggregate(&mut self, op: AggregateOp, first: Place) -> Result<Parsed, Mistake> {
+        self.aggregations += 1;
         let before = self.grouping()?;
-        let (mut args, height) = self.arguments("aggregation")?;
+        let (mut args, height) = self.arguments()?;
         let grouping = match before {
             Some(grouping) => Some(grouping),
             None => self.grouping()?,
         };
+        self.aggregations -= 1;
         let (without, grouping) = grouping.unwrap_or_default();
         let (start, place) = (first.start, self.from(first));
+        if args.is_empty() {
+            return Err(Mistake::new(start, "no arguments for aggregate expression provided"));
+        }
+        if is_experimental(op.as_str()) && !self.features.experimental_functions {
+            let how = "is experimental and must be enabled with --enable-feature=promql-experimental-functions";
+            return Err(Mistake::new(start, format!("{}() {how}", op.as_str())));
+        }
         let wanted = 1 + usize::from(op.parameter().is_some());
         let got = args.len();
         let (Some(expr), true) = (args.pop(), got == wanted) else {
-            return Err(Mistake::new(
-                start,
-                if got == 0 {
-                    "no arguments for aggregate expression provided".to_owned()
-                } else {
-                    format!("wrong number of arguments for aggregate expression provided, expected {wanted}, got {got}")
-                },
-            ));
+            let what = "wrong number of arguments for aggregate expression provided";
+            return Err(Mistake::new(start, format!("{what}, expected {wanted}, got {got}")));
         };
         let param = args.pop().map(Box::new);
         let aggregate = Aggregate { op, param, expr: Box::new(expr), grouping, without, place };
         Ok((Expr::Aggregate(aggregate), self.check_height(height + 1, start)?))
     }
-
-    fn selector(&mut self, named: Option<(String, Place)>) -> Result<Selector, Mistake> {
-        let first = named.as_ref().map_or(self.peek().place, |(_, place)| *place);
-        let mut name = named.map(|(name, _)| name);
-        let mut matchers = Vec::new();
-        if self.eat(Symbol::LeftBrace) {
-            self.matchers(&mut name, &mut matchers)?;
-        }
-        if let Some(name) = &name {
-            let twice = matchers.iter().find(|matcher| matcher.name == Labels::NAME && matcher.op == MatchOp::Equal);
-            if let Some(other) = twice {
-                let message = format!("metric name must not be set twice: {name:?} or {:?}", other.value);
-                return Err(Mistake::new(first.start, message));
-            }
-            matchers.insert(0, Matcher::equal(Labels::NAME, name.clone()));
-        }
-        Ok(Selector { name, matchers, shift: TimeShift::default(), place: self.from(first) })
-    }
-
-    fn matchers(&mut self, metric: &mut Option<String>, matchers: &mut Vec<Matcher>) -> Result<(), Mistake> {
-        const CONTEXT: &str = "label matching";
-        while !self.eat(Symbol::RightBrace) {
-            let spot = self.peek().clone();
-            let (name, quoted) = match spot.token {
-                Token::Word(name) => (name, false),
-                Token::Text(name) => (name, true),
-                _ => return Err(self.unexpected(CONTEXT, "identifier or \"}\"")),
-            };
-            self.at += 1;
-            let op = match self.peek().token {
-                Token::Symbol(Symbol::Assign) => MatchOp::Equal,
-                Token::Symbol(Symbol::Op(BinaryOp::NotEqual)) => MatchOp::NotEqual,
-                Token::Symbol(Symbol::EqualRegex) => MatchOp::Regex,
-                Token::Symbol(Symbol::NotRegex) => MatchOp::NotRegex,
-                Token::Symbol(Symbol::Comma | Symbol::RightBrace) if quoted => {
-                    if let Some(first) = metric {
-                        let message = format!("metric name must not be set twice: {first:?} or {name:?}");
-                        return Err(Mistake::new(spot.place.start, message));
-                    }
-                    *metric = Some(name);
-                    self.eat(Symbol::Comma);
-                    continue;
-                }
-                _ => return Err(self.unexpected(CONTEXT, "label matching operator")),
-            };
-            self.at += 1;
-            let Token::Text(value) = self.peek().token.clone() else {
-                return Err(self.unexpected(CONTEXT, "string"));
-            };
-            self.at += 1;
-            matchers.push(
-                Matcher::new(name, op, value).map_err(|error| Mistake::new(spot.place.start, error.to_string()))?,
-            );
-            if !self.is(Symbol::RightBrace) {
-                self.expect(Symbol::Comma, CONTEXT, "\",\" or \"}\"")?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads ranges, subqueries, `offset` and `@` after an expression.
-    fn postfix(&mut self, (mut expr, mut height): Parsed) -> Result<Parsed, Mistake> {
-        let start = expr.place().start;
-        loop {
-            if self.is(Symbol::LeftBracket) {
-                let subquery;
-                (expr, subquery) = self.bracket(expr)?;
-                height = self.check_height(height + usize::from(subquery), start)?;
-            } else if self.eat_keyword("offset") {
-                let offset = self.offset()?;
-                let end = self.end_of_last();
-                let shift = shift_of(&mut expr, "offset modifier", end)?;
-                if shift.offset_ms.replace(offset).is_some() {
-                    return Err(Mistake::new(start, "offset may not be set multiple times"));
-                }
-            } else if self.eat(Symbol::At) {
-                let at = self.at_time()?;
-                let end = self.end_of_last();
-                let shift = shift_of(&mut expr, "@ modifier", end)?;
-                if shift.at.replace(at).is_some() {
-                    return Err(Mistake::new(start, "@ <timestamp> may not be set multiple times"));
-                }
-            } else {
-                return Ok((expr, height));
-            }
-        }
-    }
-
-    /// Reads `[5m]` or `[1h:5m]`; the answer says whether it was a subquery.
-    fn bracket(&mut self, expr: Expr) -> Result<(Expr, bool), Mistake> {
-        let first = expr.place();
-        let bracket = self.peek().place.start;
-        self.at += 1;
-        let range = self.positive_duration("subquery or range")?;
-        if self.eat(Symbol::RightBracket) {
-            let place = self.from(first);
-            let Expr::Selector(selector) = expr else {
-                return Err(Mistake::new(bracket, "ranges only allowed for vector selectors"));
-            };
-            if selector.shift.offset_ms.is_some() {
-                return Err(Mistake::new(bracket, "no offset modifiers allowed before range"));
-            }
-            if selector.shift.at.is_some() {
-                return Err(Mistake::new(bracket, "no @ modifiers allowed before range"));
-            }
-            return Ok((Expr::Range(RangeSelector { selector, range, place }), false));
-        }
-        self.expect(Symbol::Colon, "subquery or range", "\":\" or \"]\"")?;
-        let step =
-            if self.is(Symbol::RightBracket) { None } else { Some(self.positive_duration("subquery selector")?) };
-        self.expect(Symbol::RightBracket, "subquery selector", "\"]\"")?;
-        let subquery =
-            Subquery { expr: Box::new(expr), range, step, shift: TimeShift::default(), place: self.from(first) };
-        Ok((Expr::Subquery(subquery), true))
-    }
-
-    fn at_time(&mut self) -> Result<At, Mistake> {
-        let negative = self.eat(Symbol::Op(BinaryOp::Sub));
-        if !negative {
-            self.eat(Symbol::Op(BinaryOp::Add));
-        }
-        let spot = self.peek().clone();
-        match (spot.keyword().as_deref(), &spot.token) {
-            (Some(word @ ("start" | "end")), _) => {
-                let at = if word == "start" { At::Start } else { At::End };
-                self.at += 1;
-                self.expect(Symbol::LeftParen, "@", "\"(\"")?;
-                self.expect(Symbol::RightParen, "@", "\")\"")?;
-                Ok(at)
-            }
-            (_, Token::Number(_) | Token::Duration(_)) => {
-                let value = match spot.token {
-                    Token::Number(value) => value,
-                    Token::Duration(ms) => ms as f64 / 1000.0,
-                    Token::Word(_) | Token::Text(_) | Token::Symbol(_) | Token::End | Token::Error(_) => f64::NAN,
-                };
-                let value = if negative { -value } else { value };
-                let at = Timestamp::from_secs_f64(value).ok_or_else(|| {
-                    Mistake::new(
-                        spot.place.start,
-                        format!("timestamp out of bounds for @ modifier: {}", number_text(value)),
-                    )
-                })?;
-                self.at += 1;
-                Ok(At::Time(at))
-            }
-            _ => Err(self.unexpected("@", "timestamp")),
-        }
-    }
 }
 
-/// The place where `offset` or `@` of an expression is kept.
-fn shift_of<'a>(expr: &'a mut Expr, modifier: &str, end: usize) -> Result<&'a mut TimeShift, Mistake> {
-    let (shift, place) = match expr {
-        Expr::Selector(selector) => (&mut selector.shift, &mut selector.place),
-        Expr::Range(range) => (&mut range.selector.shift, &mut range.place),
-        Expr::Subquery(subquery) => (&mut subquery.shift, &mut subquery.place),
-        Expr::Number(_) | Expr::Text(_) | Expr::Call(_) | Expr::Aggregate(_) => return Err(misplaced(expr, modifier)),
-        Expr::Binary(_) | Expr::Unary(_) | Expr::Paren(..) => return Err(misplaced(expr, modifier)),
-    };
-    place.end = end;
-    Ok(shift)
-}
-
-fn misplaced(expr: &Expr, modifier: &str) -> Mistake {
-    let kinds = "an instant vector selector or range vector selector or a subquery";
-    Mistake::new(expr.place().start, format!("{modifier} must be preceded by {kinds}"))
+/// Whether a matcher is about the metric's name.
+pub(crate) fn is_name(matcher: &Matcher) -> bool {
+    matcher.name == Labels::NAME
 }
 
 #[cfg(test)]

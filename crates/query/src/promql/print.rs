@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use signal::{Labels, MatchOp, Matcher, format_duration};
 
-use super::ast::{Aggregate, At, Binary, Cardinality, Expr, Number, Selector, TimeShift};
+use super::ast::{Aggregate, At, Binary, Cardinality, Expr, Number, Reach, Selector, Subquery, TimeShift};
+use super::length::Length;
 use crate::lex::quote;
 
 impl Display for Expr {
@@ -16,12 +17,13 @@ impl Display for Expr {
             Self::Selector(selector) => selector.fmt(f),
             Self::Range(range) => {
                 range.selector.write_series(f)?;
-                write!(f, "[{}]", format_duration(range.range))?;
-                range.selector.shift.fmt(f)
+                write!(f, "[{}]", length_text(range.range, range.length.as_deref()))?;
+                range.selector.reach.fmt(f)?;
+                write_shift(f, range.selector.shift, range.selector.offset.as_deref())
             }
             Self::Subquery(subquery) => {
-                let step = subquery.step.map(format_duration).unwrap_or_default();
-                write!(f, "{}[{}:{step}]{}", subquery.expr, format_duration(subquery.range), subquery.shift)
+                subquery.expr.fmt(f)?;
+                subquery.write_suffix(f)
             }
             Self::Call(call) => {
                 write!(f, "{}(", call.function.name)?;
@@ -30,7 +32,7 @@ impl Display for Expr {
             }
             Self::Aggregate(aggregate) => aggregate.fmt(f),
             Self::Binary(binary) => binary.fmt(f),
-            Self::Unary(unary) => write!(f, "{}{}", if unary.negative { "-" } else { "+" }, unary.expr),
+            Self::Unary(unary) => write!(f, "{}{}", sign(unary.negative), unary.expr),
             Self::Paren(inner, _) => write!(f, "({inner})"),
         }
     }
@@ -74,66 +76,117 @@ pub(crate) fn general_text(value: f64) -> String {
     format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
-impl Display for TimeShift {
+fn sign(negative: bool) -> &'static str {
+    if negative { "-" } else { "+" }
+}
+
+fn length_text(fixed: Duration, calculated: Option<&Length>) -> String {
+    calculated.map_or_else(|| format_duration(fixed), Length::to_string)
+}
+
+impl Display for Reach {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.at {
-            Some(At::Time(at)) => {
+        f.write_str(match self {
+            Self::Window => "",
+            Self::Anchored => " anchored",
+            Self::Smoothed => " smoothed",
+        })
+    }
+}
+
+impl Display for At {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time(at) => {
                 let (sign, ms) = (if at.0 < 0 { "-" } else { "" }, at.0.unsigned_abs());
-                write!(f, " @ {sign}{}.{:03}", ms / 1000, ms % 1000)?;
+                write!(f, " @ {sign}{}.{:03}", ms / 1000, ms % 1000)
             }
-            Some(At::Start) => f.write_str(" @ start()")?,
-            Some(At::End) => f.write_str(" @ end()")?,
-            None => {}
-        }
-        match self.offset_ms {
-            Some(offset) => {
-                let sign = if offset < 0 { "-" } else { "" };
-                write!(f, " offset {sign}{}", format_duration(Duration::from_millis(offset.unsigned_abs())))
-            }
-            None => Ok(()),
+            Self::Start => f.write_str(" @ start()"),
+            Self::End => f.write_str(" @ end()"),
         }
     }
+}
+
+fn write_offset(f: &mut Formatter<'_>, fixed: Option<i64>, calculated: Option<&Length>) -> fmt::Result {
+    match (calculated, fixed) {
+        (Some(length), _) => write!(f, " offset {length}"),
+        (None, Some(ms)) => {
+            let sign = if ms < 0 { "-" } else { "" };
+            write!(f, " offset {sign}{}", format_duration(Duration::from_millis(ms.unsigned_abs())))
+        }
+        (None, None) => Ok(()),
+    }
+}
+
+fn write_shift(f: &mut Formatter<'_>, shift: TimeShift, offset: Option<&Length>) -> fmt::Result {
+    if let Some(at) = shift.at {
+        at.fmt(f)?;
+    }
+    write_offset(f, shift.offset_ms, offset)
 }
 
 impl Selector {
     /// Name and matchers, without `offset` and `@`.
     fn write_series(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let mut inside = Vec::new();
-        match &self.name {
-            Some(name) if is_metric_name(name) => f.write_str(name)?,
-            Some(name) => inside.push(quote(name)),
-            None => {}
-        }
-        let mut named = self.name.is_some();
-        for matcher in &self.matchers {
-            if named && matcher.name == Labels::NAME && matcher.op == MatchOp::Equal {
-                named = false;
-                continue;
-            }
-            inside.push(matcher_text(matcher));
-        }
-        if inside.is_empty() && self.name.is_some() {
+        let mut matchers: Vec<String> = self
+            .matchers
+            .iter()
+            .filter(|matcher| {
+                let outside = matcher.name == Labels::NAME && matcher.op == MatchOp::Equal;
+                !(outside && self.name.as_ref() == Some(&matcher.value))
+            })
+            .map(matcher_text)
+            .collect();
+        matchers.sort();
+        f.write_str(self.name.as_deref().unwrap_or(""))?;
+        if matchers.is_empty() && self.name.is_some() {
             return Ok(());
         }
-        write!(f, "{{{}}}", inside.join(","))
+        write!(f, "{{{}}}", matchers.join(","))
     }
 }
 
 impl Display for Selector {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         self.write_series(f)?;
-        self.shift.fmt(f)
+        if let Some(at) = self.shift.at {
+            at.fmt(f)?;
+        }
+        self.reach.fmt(f)?;
+        write_offset(f, self.shift.offset_ms, self.offset.as_deref())
+    }
+}
+
+impl Subquery {
+    /// Range, step, `@` and `offset`.
+    fn write_suffix(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let step = match (&self.distance, self.step) {
+            (Some(distance), _) => distance.to_string(),
+            (None, Some(step)) => format_duration(step),
+            (None, None) => String::new(),
+        };
+        write!(f, "[{}:{step}]", length_text(self.range, self.length.as_deref()))?;
+        write_shift(f, self.shift, self.offset.as_deref())
+    }
+}
+
+impl Aggregate {
+    /// Operator and grouping.
+    fn write_head(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.op.as_str())?;
+        if self.without {
+            return write!(f, " without ({}) ", label_list(&self.grouping));
+        }
+        if self.grouping.is_empty() {
+            return Ok(());
+        }
+        write!(f, " by ({}) ", label_list(&self.grouping))
     }
 }
 
 impl Display for Aggregate {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(self.op.as_str())?;
-        if self.without {
-            write!(f, " without ({}) ", label_list(&self.grouping))?;
-        } else if !self.grouping.is_empty() {
-            write!(f, " by ({}) ", label_list(&self.grouping))?;
-        }
+        self.write_head(f)?;
         match &self.param {
             Some(param) => write!(f, "({param}, {})", self.expr),
             None => write!(f, "({})", self.expr),
@@ -141,26 +194,107 @@ impl Display for Aggregate {
     }
 }
 
-impl Display for Binary {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.left, self.op.as_str())?;
+impl Binary {
+    /// Operator and modifiers.
+    fn write_operator(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.op.as_str())?;
         if self.returns_bool {
             f.write_str(" bool")?;
         }
-        if let Some(matching) = &self.matching {
-            let group = match matching.cardinality {
-                Cardinality::OneToOne | Cardinality::ManyToMany => "",
-                Cardinality::ManyToOne => " group_left",
-                Cardinality::OneToMany => " group_right",
-            };
-            if matching.on || !matching.labels.is_empty() || !group.is_empty() {
-                write!(f, " {} ({})", if matching.on { "on" } else { "ignoring" }, label_list(&matching.labels))?;
+        let Some(matching) = &self.matching else {
+            return Ok(());
+        };
+        let group = match matching.cardinality {
+            Cardinality::OneToOne | Cardinality::ManyToMany => "",
+            Cardinality::ManyToOne => " group_left",
+            Cardinality::OneToMany => " group_right",
+        };
+        if matching.on || !matching.labels.is_empty() || !group.is_empty() {
+            write!(f, " {} ({})", if matching.on { "on" } else { "ignoring" }, label_list(&matching.labels))?;
+        }
+        if !group.is_empty() {
+            write!(f, "{group} ({})", label_list(&matching.include))?;
+        }
+        match (matching.fill.left, matching.fill.right) {
+            (Some(left), Some(right)) if left.to_bits() == right.to_bits() => {
+                write!(f, " fill ({})", number_text(left))
             }
-            if !group.is_empty() {
-                write!(f, "{group} ({})", label_list(&matching.include))?;
+            (left, right) => {
+                if let Some(left) = left {
+                    write!(f, " fill_left ({})", number_text(left))?;
+                }
+                match right {
+                    Some(right) => write!(f, " fill_right ({})", number_text(right)),
+                    None => Ok(()),
+                }
             }
         }
+    }
+}
+
+impl Display for Binary {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.left)?;
+        self.write_operator(f)?;
         write!(f, " {}", self.right)
+    }
+}
+
+/// Lines longer than this are broken.
+const MAX_LINE: usize = 100;
+
+/// Calls a writer of text as if it were a `Display`.
+struct By<F>(F);
+
+impl<F: Fn(&mut Formatter<'_>) -> fmt::Result> Display for By<F> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0(f)
+    }
+}
+
+impl Expr {
+    /// The canonical text, broken into indented lines where it is long, as `promtool promql format` breaks it.
+    #[must_use]
+    pub fn pretty(&self) -> String {
+        self.pretty_at(0)
+    }
+
+    fn pretty_at(&self, level: usize) -> String {
+        let indent = "  ".repeat(level);
+        let whole = self.to_string();
+        let fits = whole.len() <= MAX_LINE;
+        match self {
+            Self::Number(_) | Self::Text(_) | Self::Selector(_) | Self::Range(_) => format!("{indent}{whole}"),
+            // Upstream forgets to indent it.
+            Self::Subquery(_) if fits => whole,
+            Self::Call(_) | Self::Aggregate(_) | Self::Binary(_) | Self::Paren(..) if fits => {
+                format!("{indent}{whole}")
+            }
+            Self::Subquery(subquery) => {
+                format!("{}{}", subquery.expr.pretty_at(level), By(|f: &mut Formatter<'_>| subquery.write_suffix(f)))
+            }
+            Self::Call(call) => {
+                let args: Vec<String> = call.args.iter().map(|arg| arg.pretty_at(level + 1)).collect();
+                format!("{indent}{}(\n{}\n{indent})", call.function.name, args.join(",\n"))
+            }
+            Self::Aggregate(aggregate) => {
+                let head = By(|f: &mut Formatter<'_>| aggregate.write_head(f));
+                let param = match &aggregate.param {
+                    Some(param) => format!("{},\n", param.pretty_at(level + 1)),
+                    None => String::new(),
+                };
+                format!("{indent}{head}(\n{param}{}\n{indent})", aggregate.expr.pretty_at(level + 1))
+            }
+            Self::Binary(binary) => {
+                let operator = By(|f: &mut Formatter<'_>| binary.write_operator(f));
+                let (left, right) = (binary.left.pretty_at(level + 1), binary.right.pretty_at(level + 1));
+                format!("{left}\n{indent}{operator}\n{right}")
+            }
+            Self::Unary(unary) => {
+                format!("{indent}{}{}", sign(unary.negative), unary.expr.pretty_at(level).trim())
+            }
+            Self::Paren(inner, _) => format!("{indent}(\n{}\n{indent})", inner.pretty_at(level + 1)),
+        }
     }
 }
 
@@ -172,7 +306,13 @@ fn write_list(f: &mut Formatter<'_>, exprs: &[Expr]) -> fmt::Result {
 }
 
 fn label_list(names: &[String]) -> String {
-    names.iter().map(|name| label_text(name)).collect::<Vec<_>>().join(", ")
+    names.iter().map(|name| grouping_text(name)).collect::<Vec<_>>().join(", ")
+}
+
+/// A name among others; there a colon needs no quotes.
+fn grouping_text(name: &str) -> String {
+    let plain = name.replace(':', "_");
+    if is_label_name(&plain) { name.to_owned() } else { quote(name) }
 }
 
 fn label_text(name: &str) -> String {
@@ -187,11 +327,4 @@ fn matcher_text(matcher: &Matcher) -> String {
 pub(crate) fn is_label_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-/// Whether a metric name can be written without quotes.
-fn is_metric_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_' || c == ':')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == ':')
-        && !super::token::is_reserved(name)
 }
