@@ -1,7 +1,9 @@
-//! Tasks for the people who work on Aegis: `cargo xtask layout`.
+//! Tasks for the people who work on Aegis: `cargo xtask layout` reads the repository's own files and says what breaks the
+//! house's laws; `cargo xtask bench` measures Aegis beside other servers.
 //!
-//! This is *not* part of the product: it reads the repository's own files and says what breaks the house's laws.
+//! This is *not* part of the product.
 
+mod bench;
 mod layout;
 
 use std::io::Write;
@@ -11,14 +13,24 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 
 fn main() -> anyhow::Result<ExitCode> {
-    let mut arguments = std::env::args().skip(1);
-    let (task, root) = (arguments.next(), arguments.next());
-    if task.as_deref() != Some("layout") || arguments.next().is_some() {
-        bail!("say `cargo xtask layout`, or `cargo xtask layout DIR` for another workspace");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["layout"] => layout(&own),
+        ["layout", root] => layout(Path::new(root)),
+        ["bench", ..] => bench::run(&found(&own)?, arguments.get(1..).unwrap_or_default()),
+        _ => bail!(
+            "say `cargo xtask layout`, `cargo xtask layout DIR` for another workspace, or `cargo xtask bench metrics`"
+        ),
     }
-    let root = root.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."), PathBuf::from);
-    let root = root.canonicalize().with_context(|| format!("cannot find {}", root.display()))?;
-    let report = layout::check(&root)?;
+}
+
+fn found(root: &Path) -> anyhow::Result<PathBuf> {
+    root.canonicalize().with_context(|| format!("cannot find {}", root.display()))
+}
+
+fn layout(root: &Path) -> anyhow::Result<ExitCode> {
+    let report = layout::check(&found(root)?)?;
     let mut out = std::io::stdout().lock();
     for finding in report.findings.iter().chain(&report.warnings) {
         writeln!(out, "{finding}")?;
