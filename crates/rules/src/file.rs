@@ -155,15 +155,12 @@ impl RuleFile {
         self.groups.iter().map(|group| group.rules.len()).sum()
     }
 
-    /// Rules that share name and labels with an earlier one of their group: they write the same series.
+    /// Recording rules that share name and labels with an earlier one: they write the same series.
     #[must_use]
     pub fn duplicates(&self) -> Vec<&Rule> {
-        let mut found = Vec::new();
-        for group in &self.groups {
-            let mut seen = BTreeSet::new();
-            found.extend(group.rules.iter().filter(|rule| !seen.insert((&rule.name, &rule.labels))));
-        }
-        found
+        let mut seen = BTreeSet::new();
+        let rules = self.groups.iter().flat_map(|group| &group.rules).filter(|rule| rule.kind == Kind::Recording);
+        rules.filter(|rule| !seen.insert((&rule.name, &rule.labels))).collect()
     }
 }
 

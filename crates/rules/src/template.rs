@@ -172,7 +172,12 @@ fn run(
                 return Err(format!("more than {MAX_QUERIES} different queries"));
             }
             Some(query) => queries.ask(query, ask),
-            None => return outcome.map(|()| output.0).map_err(|error| error.to_string()),
+            None => {
+                return outcome.map(|()| output.0).map_err(|error| {
+                    let text = error.to_string();
+                    text.strip_prefix("execution error: ").unwrap_or(&text).to_owned()
+                });
+            }
         }
     }
 }

@@ -1,15 +1,17 @@
 //! What a failed test says, laid out as promtool does.
 
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Display};
+
 use query::promql::native::to_notation;
-use signal::Labels;
 
 use crate::ask::{Element, Reading};
 
 /// What an alert says of itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Said {
-    pub(super) labels: Labels,
-    pub(super) annotations: Labels,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
 }
 
 /// Alerts as a list over several lines.
@@ -19,7 +21,7 @@ pub(super) fn list(alerts: &[Said]) -> String {
         return "[]".to_owned();
     }
     let one = |(at, alert): (usize, &Said)| {
-        let (labels, annotations) = (labels_text(&alert.labels), labels_text(&alert.annotations));
+        let (labels, annotations) = (pairs_text(&alert.labels), pairs_text(&alert.annotations));
         format!("{INDENT}{at}:\n{INDENT}  Labels:{labels}\n{INDENT}  Annotations:{annotations}")
     };
     let alerts: Vec<String> = alerts.iter().enumerate().map(one).collect();
@@ -36,14 +38,14 @@ pub(super) fn elements(elements: &[Element]) -> String {
             Reading::Number(value) => number(*value),
             Reading::Histogram(histogram) => to_notation(histogram),
         };
-        format!("{} {reading}", labels_text(&element.labels))
+        format!("{} {reading}", pairs_text(element.labels.iter()))
     };
     elements.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// All labels in braces, the metric's name among them.
-fn labels_text(labels: &Labels) -> String {
-    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+fn pairs_text<N: Display, V: Debug>(pairs: impl IntoIterator<Item = (N, V)>) -> String {
+    let pairs: Vec<String> = pairs.into_iter().map(|(name, value)| format!("{name}={value:?}")).collect();
     format!("{{{}}}", pairs.join(", "))
 }
 

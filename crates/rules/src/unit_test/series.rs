@@ -62,10 +62,10 @@ impl InputSeries {
     }
 }
 
-/// A metric with its labels; `{}` is the empty set.
+/// A metric with its labels; nothing and `{}` are the empty set.
 pub(super) fn parse_metric(text: &str) -> Result<Labels, String> {
     let inside = text.trim().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
-    if inside.is_some_and(|inside| inside.trim().is_empty()) {
+    if inside.unwrap_or(text).trim().is_empty() {
         return Ok(Labels::empty());
     }
     let matchers = promql::parse_selector(text).map_err(|error| error.to_string())?;

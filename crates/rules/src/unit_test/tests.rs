@@ -23,7 +23,7 @@ fn run(test: &str) -> String {
     let rules = RuleFile::parse("rules.yaml", RULES).unwrap();
     let file = TestFile::parse("test.yaml", test).unwrap();
     assert_eq!(file.rule_files, ["rules.yaml"]);
-    let failures = file.run(&[("rules.yaml".to_owned(), rules)]);
+    let failures = file.run(&[("rules.yaml".to_owned(), rules)], |_| true);
     if failures.is_empty() { "SUCCESS".to_owned() } else { failures.join("\n") }
 }
 
@@ -88,7 +88,7 @@ fn a_failure_shows_what_was_expected_and_what_came() {
 fn a_rule_that_fails_ends_the_test() {
     let rules = "groups:\n- name: g\n  rules:\n  - {record: a, expr: 'up * on(x) group_left up'}\n";
     let rules = RuleFile::parse("rules.yaml", rules).unwrap();
-    let failures = TestFile::parse("test.yaml", GOOD).unwrap().run(&[("rules.yaml".to_owned(), rules)]);
+    let failures = TestFile::parse("test.yaml", GOOD).unwrap().run(&[("rules.yaml".to_owned(), rules)], |_| true);
     let [failure] = failures.as_slice() else { panic!("one failure: {failures:?}") };
     assert!(failure.starts_with("    rule: a, time: 0s, err: "), "{failure}");
 }
@@ -150,7 +150,7 @@ fn series_are_read_in_the_notation_of_upstreams_tests() {
         assert!(values(bad).starts_with("Values"), "{bad}: {}", values(bad));
     }
     for (text, want) in
-        [("up", "up"), ("{}", "{}"), ("a{b=\"c\"}", "a{b=\"c\"}"), ("{\"a.b\", x=\"y\"}", "a.b{x=\"y\"}")]
+        [("up", "up"), ("{}", "{}"), ("", "{}"), ("a{b=\"c\"}", "a{b=\"c\"}"), ("{\"a.b\", x=\"y\"}", "a.b{x=\"y\"}")]
     {
         assert_eq!(parse_metric(text).unwrap().to_string(), want);
     }
