@@ -15,8 +15,10 @@ use crate::instruments::Instruments;
 
 /// Requests made durable by one write at most.
 const TOGETHER: usize = 256;
-/// Time between two looks at what is too old or too much.
-const RETENTION_EVERY: Duration = Duration::from_secs(60);
+/// Time between two looks at what has been in memory for long, and at what could be merged.
+const UPKEEP_EVERY: Duration = Duration::from_secs(1);
+/// Looks between two at what is too old or too much.
+const RETENTION_EVERY: u32 = 60;
 
 /// Admits and appends until every sender is gone.
 pub(crate) fn write_until_closed(
@@ -51,11 +53,33 @@ pub(crate) fn write_until_closed(
     }
 }
 
-/// Drops what is too old or too much, once a minute, until `stop` is dropped.
-pub(crate) fn retain_until_stopped(store: &Store, stop: &Receiver<()>) {
-    while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(RETENTION_EVERY) {
-        if let Err(error) = store.retain(clock::now()) {
-            warn!(%error, "cannot drop old data");
+/// Moves metrics to blocks, merges blocks, and drops what is too old or too much, until `stop` is dropped.
+pub(crate) fn keep_up_until_stopped(store: &Store, stop: &Receiver<()>) {
+    let (mut looks, mut has_failed) = (0_u32, false);
+    while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(UPKEEP_EVERY) {
+        looks = looks.wrapping_add(1);
+        // After a failure, as on a full disk, once a minute is enough.
+        if !has_failed || looks.is_multiple_of(RETENTION_EVERY) {
+            let done = store.maintain(clock::now());
+            has_failed = done.is_err();
+            if let Err(error) = done {
+                warn!(error = %chain(&error), "cannot move metrics to blocks");
+            }
+        }
+        if looks.is_multiple_of(RETENTION_EVERY)
+            && let Err(error) = store.retain(clock::now())
+        {
+            warn!(error = %chain(&error), "cannot drop old data");
         }
     }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

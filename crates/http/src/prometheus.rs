@@ -13,6 +13,7 @@ mod targets;
 mod tree;
 mod write;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -21,6 +22,8 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use query::promql;
 use signal::Matcher;
+
+use ingest::remote_write::RemoteWriteDecoder;
 
 use crate::handles::{Admin, BuildInfo, Clock, Ingress, Reader, Views};
 use crate::json;
@@ -35,7 +38,7 @@ pub(crate) struct Handles {
     pub(crate) reader: Reader,
     pub(crate) views: Views,
     pub(crate) now: Clock,
-    pub(crate) limits: ingest::Limits,
+    pub(crate) remote_write: Arc<RemoteWriteDecoder>,
     pub(crate) build: BuildInfo,
     pub(crate) settings: promql::Settings,
     pub(crate) admin: Option<Admin>,

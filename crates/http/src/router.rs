@@ -1,5 +1,6 @@
 //! All routes on one port.
 
+use ingest::remote_write::RemoteWriteDecoder;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -33,6 +34,8 @@ pub struct Parts {
     pub is_writable: Arc<AtomicBool>,
     /// Sizes a request may have.
     pub limits: ingest::Limits,
+    /// Any number that senders cannot guess.
+    pub seed: u64,
     /// How PromQL is evaluated, where a request does not say otherwise.
     pub promql: Settings,
     /// Work on the stored metrics that clients may ask for; usually none.
@@ -56,6 +59,7 @@ impl Parts {
             is_ready: Arc::new(AtomicBool::new(true)),
             is_writable: Arc::new(AtomicBool::new(true)),
             limits: ingest::Limits::default(),
+            seed: 0,
             promql: Settings::default(),
             admin: None,
             build: BuildInfo::default(),
@@ -71,7 +75,7 @@ pub fn router(parts: Parts) -> Router {
         reader: parts.reader.clone(),
         views: parts.views.clone(),
         now: parts.now.clone(),
-        limits: parts.limits,
+        remote_write: Arc::new(RemoteWriteDecoder::new(parts.limits, parts.seed)),
         build: parts.build.clone(),
         settings: parts.promql,
         admin: parts.admin.clone(),

@@ -94,6 +94,12 @@ impl RemoteWriteDecoder {
         Self { limits, labels: LabelCache::new(seed, GENERATION), buffers: Buffers::default() }
     }
 
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// Like the function [`decode`].
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
+use ingest::Prepared;
 use signal::{SeriesWrite, StreamWrite, Timestamp, WriteBatch};
 use tokio::sync::{AcquireError, Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
@@ -29,7 +30,7 @@ const DECODERS: usize = 4;
 #[derive(Debug)]
 pub struct WriteRequest {
     /// What to admit and append.
-    pub batch: WriteBatch,
+    pub batch: Prepared,
     /// Where the answer goes once the batch is durable or refused.
     pub reply: oneshot::Sender<Result<Written, WriteError>>,
 }
@@ -135,8 +136,9 @@ impl Ingress {
     ///
     /// # Errors
     /// `WriteError::Busy` when the queue stays full for a second, else what the writer thread says.
-    pub async fn write(&self, batch: WriteBatch) -> Result<Written, WriteError> {
-        let weight = weight_kib(&batch).min(BUDGET_KIB);
+    pub async fn write(&self, batch: impl Into<Prepared>) -> Result<Written, WriteError> {
+        let batch = batch.into();
+        let weight = weight_kib(batch.batch()).min(BUDGET_KIB);
         let reserve = async {
             let room = self.budget.acquire_many(weight).await.map_err(|_| WriteError::Stopped)?;
             let place = self.queue.reserve().await.map_err(|_| WriteError::Stopped)?;
@@ -202,25 +204,33 @@ pub fn commit(requests: Vec<WriteRequest>, intake: &mut ingest::Intake, store: &
     let mut waiting = Vec::with_capacity(requests.len());
     for WriteRequest { batch, reply } in requests {
         let admitted = intake.admit(batch, now);
-        turn.rejected.extend_from_slice(&admitted.rejected);
         batches.push(admitted.batch);
         waiting.push((reply, admitted.rejected));
     }
     let answers = append(store, &batches);
-    for ((answer, batch), (reply, rejected)) in answers.into_iter().zip(&batches).zip(waiting) {
+    for ((answer, batch), (reply, mut rejected)) in answers.into_iter().zip(&batches).zip(waiting) {
         match &answer {
-            Ok(_) => {
+            Ok(receipt) => {
+                rejected.extend(receipt.refused.iter().map(too_many_series));
                 turn.samples += batch.sample_count();
                 turn.lines += batch.line_count();
                 turn.spans += batch.spans.len();
             }
             Err(error) => turn.error = Some(error.clone()),
         }
+        turn.rejected.extend_from_slice(&rejected);
         // A sender that left does not want to know.
         let admitted = Amounts::from(batch);
         let _ = reply.send(answer.map(|receipt| Written { receipt, rejected, admitted }));
     }
     turn
+}
+
+fn too_many_series(refused: &store::OverLimit) -> ingest::Rejection {
+    let store::OverLimit { items, series, limit, .. } = refused;
+    let example =
+        format!("there are {limit} series already (store.max_series), so that there is no room for `{series}`");
+    ingest::Rejection { reason: "too_many_series", count: *items, example }
 }
 
 /// One answer per batch. A batch too large to be written must not take its neighbours with it.
@@ -230,6 +240,7 @@ fn append(store: &store::Store, batches: &[WriteBatch]) -> Vec<Result<store::Rec
             .map(|at| {
                 let mut own = receipt.clone();
                 own.conflicts.retain(|conflict| conflict.batch == at);
+                own.refused.retain(|refused| refused.batch == at);
                 Ok(own)
             })
             .collect(),

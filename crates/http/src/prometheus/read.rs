@@ -35,7 +35,7 @@ struct Wanted {
 }
 
 pub(super) async fn post(State(handles): State<Handles>, content: Body) -> Result<Response, Plain> {
-    let limits = handles.limits;
+    let limits = *handles.remote_write.limits();
     let compressed = body(content, limits.max_compressed_bytes).await?;
     let request = decode(&compressed, limits.max_decoded_bytes)?;
     let external = handles.views.read(|view| view.external_labels.clone());

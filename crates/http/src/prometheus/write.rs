@@ -1,5 +1,7 @@
 //! Remote write, protocols 1.0 and 2.0.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -44,14 +46,15 @@ pub(super) async fn post(State(handles): State<Handles>, headers: HeaderMap, con
 }
 
 async fn keep(handles: &Handles, protocol: Protocol, content: Body, kept: &mut Amounts) -> Result<(), Refusal> {
-    let limits = handles.limits;
+    let decoder = Arc::clone(&handles.remote_write);
+    let most = decoder.limits().max_compressed_bytes;
     let decode = move |bytes: &[u8]| match protocol {
-        Protocol::One => Ok(ingest::remote_write::decode(bytes, &limits)?),
-        Protocol::Two => Ok(ingest::remote_write::decode_v2(bytes, &limits)?),
+        Protocol::One => Ok(decoder.decode(bytes)?),
+        Protocol::Two => Ok(decoder.decode_v2(bytes)?),
     };
-    let decoded = handles.ingress.decode(content, limits.max_compressed_bytes, decode).await?;
+    let decoded = handles.ingress.decode(content, most, decode).await?;
     let mut rejected = decoded.rejected;
-    if !decoded.batch.is_empty() {
+    if !decoded.batch.batch().is_empty() {
         let written = handles.ingress.write(decoded.batch).await?;
         let conflicts = u64::try_from(written.receipt.conflicts.len()).unwrap_or(u64::MAX);
         *kept = written.admitted;
