@@ -1,28 +1,18 @@
 //! What the admin routes may do to the store. Only given when the user asked for those routes.
 
-use std::fmt;
 use std::sync::Arc;
 
 use signal::{Matcher, TimeRange};
+use store::Store;
 
-/// Work on the stored metrics that a client may ask for. Each may take long, and runs on a thread that may block.
-/// Cheap to clone.
-#[derive(Clone)]
-pub struct Admin {
-    /// Deletes what the matchers allow in the range.
-    pub delete: Delete,
-    /// Gives back the space of what was deleted.
-    pub clean: Clean,
-    /// Copies the store into a new directory of the name given; the head, what has not been compacted, only if asked.
-    pub snapshot: Snapshot,
-}
+use crate::reply::chain;
 
-/// Deletes series, or a part of them.
-pub type Delete = Arc<dyn Fn(&[Matcher], TimeRange) -> Result<(), AdminError> + Send + Sync>;
-/// Gives back space.
-pub type Clean = Arc<dyn Fn() -> Result<(), AdminError> + Send + Sync>;
-/// Copies the store: the name of the copy, and whether the head is left out.
-pub type Snapshot = Arc<dyn Fn(&str, bool) -> Result<(), AdminError> + Send + Sync>;
+/// The folder of the data directory that copies are made in.
+const COPIES: &str = "snapshots";
+
+/// Work on the stored metrics that a client may ask for. Each call may take long. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Admin(Arc<Store>);
 
 /// Why the store would not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,8 +23,31 @@ pub enum AdminError {
     Storage(String),
 }
 
-impl fmt::Debug for Admin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Admin")
+impl From<store::FlushError> for AdminError {
+    fn from(error: store::FlushError) -> Self {
+        Self::Storage(chain(&error))
+    }
+}
+
+impl Admin {
+    /// Lets clients delete from `store` and copy it.
+    #[must_use]
+    pub fn new(store: Arc<Store>) -> Self {
+        Self(store)
+    }
+
+    /// Forgets what the matchers allow in `range`.
+    pub(crate) fn delete(&self, matchers: Vec<Matcher>, range: TimeRange) -> Result<(), AdminError> {
+        Ok(self.0.delete(matchers, range)?)
+    }
+
+    /// Gives back the space of what was deleted.
+    pub(crate) fn clean(&self) -> Result<(), AdminError> {
+        Ok(self.0.clean()?)
+    }
+
+    /// Copies everything into `snapshots/<name>` of the data directory.
+    pub(crate) fn copy(&self, name: &str) -> Result<(), AdminError> {
+        Ok(self.0.copy_to(&self.0.dir().join(COPIES).join(name))?)
     }
 }

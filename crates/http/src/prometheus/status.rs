@@ -161,8 +161,12 @@ async fn walreplay() -> Response {
     answer::data(r#"{"min":0,"max":0,"current":0}"#)
 }
 
-async fn features() -> Response {
-    answer::data("{}")
+/// What a client may rely on, in upstream's words.
+async fn features(State(handles): State<Handles>) -> Response {
+    let admin = handles.admin.is_some();
+    answer::data(&format!(
+        r#"{{"api":{{"admin":{admin},"exclude_alerts":true,"label_values_match":true,"lifecycle":true,"otlp_write_receiver":true,"query_stats":true,"query_warnings":true,"remote_write_receiver":true,"time_range_labels":true,"time_range_series":true}}}}"#
+    ))
 }
 
 async fn notifications() -> Response {

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use query::promql;
-use signal::{Labels, LabelsBuilder, Matcher, TimeRange, all_match, format_duration};
+use signal::{LabelsBuilder, all_match, format_duration};
 
 use super::rules::time;
 use super::{Handles, Reply, answer};
@@ -47,8 +47,8 @@ async fn targets(State(handles): State<Handles>, params: Params) -> Reply {
         for target in &view.targets {
             counts.entry(&target.scrape_pool).or_default();
         }
-        for (name, _) in &view.dropped_targets {
-            *counts.entry(name).or_default() += 1;
+        for (name, count) in &view.dropped_target_counts {
+            *counts.entry(name).or_default() += count;
         }
         out.push_str(r#","droppedTargetCounts":{"#);
         for (at, (name, count)) in counts.iter().filter(|(name, _)| in_pool(name)).enumerate() {
@@ -79,7 +79,7 @@ fn target(out: &mut String, target: &TargetView) {
     for (name, value) in [
         ("scrapePool", target.scrape_pool.as_str()),
         ("scrapeUrl", &target.scrape_url),
-        ("globalUrl", &target.scrape_url),
+        ("globalUrl", if target.global_url.is_empty() { &target.scrape_url } else { &target.global_url }),
         ("lastError", &target.last_error),
         ("lastScrape", &time(target.last_scrape)),
         ("health", target.health.of_target()),
@@ -91,58 +91,44 @@ fn target(out: &mut String, target: &TargetView) {
     let _ = write!(out, r#","lastScrapeDuration":{}}}"#, target.last_scrape_duration.as_secs_f64());
 }
 
-/// Metadata is kept per family; a target has it when one of its series belongs to the family.
 async fn targets_metadata(State(handles): State<Handles>, params: Params) -> Reply {
     let limit = params.count("limit")?;
-    let metric = params.get("metric").map(str::to_owned);
-    let names_metric = metric.is_none();
+    let metric = params.get("metric");
     let wanted = match params.get("match_target") {
         Some(text) => promql::parse_selector(text).map_err(|error| Refusal::parameter("match_target", error))?,
         None => Vec::new(),
     };
-    let mut targets = handles.views.read(|view| view.targets.iter().map(|one| one.labels.clone()).collect::<Vec<_>>());
-    targets.retain(|labels| all_match(&wanted, labels));
-    let found = handles
-        .reader
-        .run(None, move |snapshot, _| {
-            let mut families = snapshot.metadata();
-            families.retain(|family| metric.as_deref().is_none_or(|metric| metric == family.name));
-            let mut found = Vec::new();
-            for labels in targets {
-                let own: Vec<Matcher> = labels.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
-                let names = snapshot.label_values(Labels::NAME, &own, TimeRange::all());
-                let has = |family: &str| names.iter().any(|name| name == family || is_part(name, family));
-                found.extend(
-                    families.iter().filter(|family| has(&family.name)).map(|family| (labels.clone(), family.clone())),
-                );
+    let body = handles.views.read(|view| {
+        let mut found = Vec::new();
+        for target in view.targets.iter().filter(|target| all_match(&wanted, &target.labels)) {
+            // The limit is one of targets, not of entries.
+            if found.len() >= limit {
+                break;
             }
-            found
-        })
-        .await?;
-    let mut body = String::new();
-    json::array(&mut body, found.iter().take(limit), |out, (labels, family)| {
-        out.push_str(r#"{"target":"#);
-        json::labels(out, labels);
-        // Who asks for one metric knows its name.
-        let name = names_metric.then_some(("metric", family.name.as_str()));
-        let rest = [("type", family.kind.as_str()), ("help", &family.help), ("unit", &family.unit)];
-        for (name, text) in name.into_iter().chain(rest) {
-            let _ = write!(out, r#","{name}":{}"#, json::quoted(text));
+            let families = target.metadata.iter().filter(|family| metric.is_none_or(|metric| metric == family.name));
+            found.extend(families.map(|family| (&target.labels, family)));
         }
-        out.push('}');
+        let mut body = String::new();
+        json::array(&mut body, found, |out, (labels, family)| {
+            out.push_str(r#"{"target":"#);
+            json::labels(out, labels);
+            // Who asks for one metric knows its name.
+            let name = metric.is_none().then_some(("metric", family.name.as_str()));
+            let rest = [("type", family.kind.as_str()), ("help", &family.help), ("unit", &family.unit)];
+            for (name, text) in name.into_iter().chain(rest) {
+                let _ = write!(out, r#","{name}":{}"#, json::quoted(text));
+            }
+            out.push('}');
+        });
+        body
     });
     Ok(answer::data(&body))
-}
-
-/// Whether a series name is that of a histogram's or summary's part.
-fn is_part(name: &str, family: &str) -> bool {
-    name.strip_prefix(family).is_some_and(|rest| matches!(rest, "_bucket" | "_sum" | "_count" | "_total"))
 }
 
 async fn scrape_pools(State(handles): State<Handles>) -> Response {
     let mut names = handles.views.read(|view| {
         let active = view.targets.iter().map(|target| target.scrape_pool.clone());
-        active.chain(view.dropped_targets.iter().map(|(name, _)| name.clone())).collect::<Vec<_>>()
+        active.chain(view.dropped_target_counts.keys().cloned()).collect::<Vec<_>>()
     });
     names.sort();
     names.dedup();

@@ -69,10 +69,13 @@ async fn rules_alerts_and_targets_show_what_the_shell_filled_in() {
             scrape_url: "http://127.0.0.1:1/metrics".to_owned(),
             health: Health::Good,
             last_scrape: Some(NOW),
+            global_url: "http://here:1/metrics".to_owned(),
             scrape_interval: Duration::from_secs(15),
             scrape_timeout: Duration::from_secs(10),
             ..TargetView::default()
         }];
+        view.dropped_targets = vec![("other".to_owned(), signal::Labels::from_pairs([("__address__", "x:1")]))];
+        view.dropped_target_counts = [("backend".to_owned(), 0), ("other".to_owned(), 3)].into();
         view.flags = map(&[("listen", "127.0.0.1:4300")]);
         view.config_yaml = "store:\n".to_owned();
     });
@@ -119,32 +122,54 @@ async fn rules_alerts_and_targets_show_what_the_shell_filled_in() {
         json!({
             "discoveredLabels": {"__scrape_interval__": "15s", "__scrape_timeout__": "10s"},
             "labels": {"job": "backend"}, "scrapePool": "backend", "scrapeUrl": "http://127.0.0.1:1/metrics",
-            "globalUrl": "http://127.0.0.1:1/metrics", "lastError": "", "lastScrape": "2024-01-25T13:30:00Z",
+            "globalUrl": "http://here:1/metrics", "lastError": "", "lastScrape": "2024-01-25T13:30:00Z",
             "lastScrapeDuration": 0, "health": "up", "scrapeInterval": "15s", "scrapeTimeout": "10s",
         })
     );
-    assert_eq!(targets["data"]["droppedTargetCounts"], json!({"backend": 0}));
+    assert_eq!(targets["data"]["droppedTargetCounts"], json!({"backend": 0, "other": 3}));
+    let dropped = json!([{"discoveredLabels": {"__address__": "x:1"}, "scrapePool": "other"}]);
+    assert_eq!(targets["data"]["droppedTargets"], dropped);
+    for (filter, active, dropped) in
+        [("state=active", 1, 0), ("state=dropped", 0, 1), ("scrapePool=other", 0, 1), ("scrapePool=nobody", 0, 0)]
+    {
+        let data = get(&router, &format!("/api/v1/targets?{filter}")).await.json()["data"].clone();
+        let count = |name: &str| data[name].as_array().unwrap().len();
+        assert_eq!((count("activeTargets"), count("droppedTargets")), (active, dropped), "{filter}");
+    }
+
     assert_eq!(get(&router, "/api/v1/status/flags").await.json()["data"], json!({"listen": "127.0.0.1:4300"}));
     assert_eq!(get(&router, "/api/v1/status/config").await.json()["data"], json!({"yaml": "store:\n"}));
-    assert_eq!(get(&router, "/api/v1/scrape_pools").await.json()["data"], json!({"scrapePools": ["backend"]}));
+    assert_eq!(get(&router, "/api/v1/scrape_pools").await.json()["data"], json!({"scrapePools": ["backend", "other"]}));
 }
 
 #[tokio::test]
-async fn a_targets_metadata_is_found_by_its_series() {
+async fn a_target_shows_what_its_page_says_about_its_metrics() {
     let (parts, _) = parts();
+    let family = |name: &str| signal::MetricMetadata {
+        name: name.to_owned(),
+        kind: signal::MetricKind::Histogram,
+        help: "Time.".to_owned(),
+        unit: String::new(),
+    };
     parts.views.update(|view| {
-        let target = |job| TargetView { labels: signal::Labels::from_pairs([("job", job)]), ..TargetView::default() };
-        view.targets = vec![target("a"), target("b")];
+        let target = |job, families: &[&str]| TargetView {
+            labels: signal::Labels::from_pairs([("job", job)]),
+            metadata: Arc::new(families.iter().copied().map(family).collect()),
+            ..TargetView::default()
+        };
+        view.targets = vec![target("a", &["latency", "size"]), target("b", &["latency"])];
     });
     let router = router(parts);
-    let metadata = Metadata { kind: 3, family: "latency".to_owned(), help: "Time.".to_owned() };
-    let timeseries = vec![series(&[("__name__", "latency_bucket"), ("job", "a"), ("le", "1")], &[(NOW.0, 1.0)])];
-    let body = snappy(&WriteRequest { timeseries, metadata: vec![metadata] });
-    post(&router, "/api/v1/write", &[], body).await;
-    let entry = json!({"target": {"job": "a"}, "metric": "latency", "type": "histogram", "help": "Time.", "unit": ""});
-    for (filter, want) in
-        [("", json!([entry])), ("?metric=other", json!([])), ("?match_target=%7Bjob%3D%22b%22%7D", json!([]))]
-    {
+    let entry = |job, metric| json!({"target": {"job": job}, "metric": metric, "type": "histogram", "help": "Time.", "unit": ""});
+    let nameless = |job| json!({"target": {"job": job}, "type": "histogram", "help": "Time.", "unit": ""});
+    for (filter, want) in [
+        ("", json!([entry("a", "latency"), entry("a", "size"), entry("b", "latency")])),
+        ("?limit=1", json!([entry("a", "latency"), entry("a", "size")])),
+        ("?limit=0", json!([])),
+        ("?metric=latency", json!([nameless("a"), nameless("b")])),
+        ("?metric=other", json!([])),
+        ("?match_target=%7Bjob%3D%22b%22%7D", json!([entry("b", "latency")])),
+    ] {
         let reply = get(&router, &format!("/api/v1/targets/metadata{filter}")).await;
         assert_eq!(reply.json()["data"], want, "{filter}");
     }
@@ -158,7 +183,29 @@ async fn status_routes_say_who_is_there() {
     assert_eq!(get(&router, "/loki/api/v1/status/buildinfo").await.json()["version"], "3.5.0+aegis");
     assert_eq!(get(&router, "/api/status/buildinfo").await.json()["version"], "2.8.0+aegis");
     assert_eq!(get(&router, "/api/v1/status/runtimeinfo").await.json()["data"]["serverTime"], "2024-01-25T13:30:00Z");
+    let runtime = get(&router, "/api/v1/status/runtimeinfo").await.json()["data"].clone();
+    for name in [
+        "startTime",
+        "CWD",
+        "hostname",
+        "reloadConfigSuccess",
+        "lastConfigTime",
+        "corruptionCount",
+        "goroutineCount",
+        "GOMAXPROCS",
+        "GOMEMLIMIT",
+        "GOGC",
+        "GODEBUG",
+        "storageRetention",
+    ] {
+        assert!(!runtime[name].is_null(), "{name}: {runtime}");
+    }
+    let features = get(&router, "/api/v1/features").await.json()["data"].clone();
+    assert_eq!((&features["api"]["query_stats"], &features["api"]["admin"]), (&json!(true), &json!(false)));
     let tsdb = get(&router, "/api/v1/status/tsdb?limit=1").await.json()["data"].clone();
+    assert_eq!(tsdb["headStats"]["numLabelPairs"], 4);
+    assert_eq!(tsdb["seriesCountByLabelValuePair"], json!([{"name": "__name__=http_requests_total", "value": 2}]));
+    assert_eq!(tsdb["memoryInBytesByLabelName"], json!([{"name": "__name__", "value": 19}]));
     assert_eq!(tsdb["headStats"]["numSeries"], 2);
     assert_eq!(tsdb["seriesCountByMetricName"], json!([{"name": "http_requests_total", "value": 2}]));
     assert_eq!(tsdb["labelValueCountByLabelName"], json!([{"name": "status", "value": 2}]));
