@@ -20,14 +20,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use upstream::{Loki, Options, Prometheus, Secret, Tempo};
-use web::{Ingress, Operator, Parts, Reader, View, Views, operator_router, otlp_router, router};
+use web::{
+    Ingress, Operator, Parts, Reader, View, Views, lifecycle_router, operator_router, otlp_router, router,
+};
 
 use crate::audit_commands::audit_dir;
 use crate::cli::{Port, ServeArgs};
 use crate::config::{self, Config, RemoteSettings};
 use crate::control_loop::{ControlLoop, restore};
 use crate::instruments::Instruments;
-use crate::scrape::Scraper;
+use crate::reload::Reloader;
+use crate::scrape::{OwnAddress, Scraper};
 use crate::sources::Sources;
 use crate::watching::Watching;
 use crate::{clock, logging, writer};
@@ -44,8 +47,9 @@ const LISTEN_FILE: &str = "listen";
 pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     logging::start(args.log_format, &args.log_level)?;
     let config = with_flags(load_config(args)?, args);
+    let args = Arc::new(args.clone());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(run(config, args));
+    let outcome = runtime.block_on(run(config, &args));
     // Evaluations of clients that left may still be winding down; they hold nothing that must be saved.
     runtime.shutdown_background();
     outcome.map(|()| ExitCode::SUCCESS)
@@ -70,7 +74,7 @@ fn with_flags(mut config: Config, args: &ServeArgs) -> Config {
     config
 }
 
-async fn run(config: Config, args: &ServeArgs) -> anyhow::Result<()> {
+async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
     let started = clock::now();
     let instruments = Arc::new(Instruments::new());
     let shutdown = CancellationToken::new();
@@ -140,21 +144,25 @@ async fn run(config: Config, args: &ServeArgs) -> anyhow::Result<()> {
     // The eyes.
     let views = Views::new(View {
         started: Some(started),
-        config_loaded: Some(started),
-        config_is_valid: true,
         storage_retention: signal::format_duration(config.store.retention),
         ..View::default()
     });
     let tasks = TaskTracker::new();
+    let reloader = {
+        let args = Arc::clone(args);
+        let load = Box::new(move || Ok(with_flags(load_config(&args)?, &args)));
+        Arc::new(Reloader::new(config.clone(), views.clone(), load))
+    };
+    tasks.spawn(reload_on_hangup(Arc::clone(&reloader), shutdown.clone()));
     let scraper = Scraper {
         ingress: ingress.clone(),
         views: views.clone(),
-        client: reqwest::Client::builder().user_agent(concat!("Aegis/", env!("CARGO_PKG_VERSION"))).build()?,
         instruments: Arc::clone(&instruments),
         limits: Arc::new(Limits::default()),
+        own: Arc::new(OwnAddress::new(listen)),
     };
     let scrape_stop = shutdown.child_token();
-    let scraping = tokio::spawn(scraper.run(config.jobs.clone(), scrape_stop));
+    let scraping = tokio::spawn(scraper.run(reloader.subscribe(), scrape_stop));
     let watching = Arc::new(Watching {
         sources,
         inputs: inputs.clone(),
@@ -198,7 +206,7 @@ async fn run(config: Config, args: &ServeArgs) -> anyhow::Result<()> {
         is_ready: Arc::clone(&is_ready),
         is_writable,
         limits,
-        extra: operator_router(operator),
+        extra: operator_router(operator).merge(lifecycle_router(Arc::new(move || reloader.reload()))),
         ..Parts::new(ingress.clone(), reader, Arc::new(clock::now))
     };
     for listener in extra_listeners {
@@ -309,6 +317,17 @@ fn pause_through(inputs: Sender<Input>) -> web::Pause {
 async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     let bound = TcpListener::bind(address).await;
     bound.with_context(|| format!("cannot listen on {address}; choose another address with {flag}"))
+}
+
+/// Reads the configuration again on each SIGHUP, until `shutdown`.
+async fn reload_on_hangup(reloader: Arc<Reloader>, shutdown: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+    while let Some(Some(())) = shutdown.run_until_cancelled(hangups.recv()).await {
+        let reloader = Arc::clone(&reloader);
+        // It reads files; the outcome is logged and shown.
+        let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
+    }
 }
 
 /// Hears SIGTERM and Ctrl-C from the call on, not only from the first poll.

@@ -44,7 +44,7 @@ pub(crate) enum Command {
     DemoProxy(demo::proxy::ProxyArgs),
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:\n  aegis serve\n  aegis serve --config aegis.yaml --data-dir /var/lib/aegis\n  \
                         aegis serve --data-dir /tmp/b --listen 127.0.0.1:4400 --otlp-grpc off --otlp-http off")]
 pub(crate) struct ServeArgs {

@@ -2,7 +2,9 @@
 
 mod file;
 mod problem;
+mod scraping;
 mod settings;
+mod shown;
 
 use std::path::Path;
 
@@ -31,7 +33,8 @@ pub(crate) fn parse(name: &str, text: &str, base: &Path) -> Result<Config, Confi
         serde_saphyr::from_str(text).map_err(|error| ConfigError::Problems(vec![Problem::of_yaml(name, &error)]))?
     };
     let mut problems = problem::Problems::new(name);
-    let config = file.check(base, &mut problems);
+    let mut config = file.check(base, &mut problems);
+    config.shown = shown::shown(text);
     problems.finish(config)
 }
 

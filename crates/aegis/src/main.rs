@@ -10,6 +10,7 @@ mod config;
 mod control_loop;
 mod instruments;
 mod logging;
+mod reload;
 mod scrape;
 mod sources;
 mod watching;

@@ -1,161 +1,95 @@
 //! The running half of scraping: finds targets, fetches their pages on schedule, hands the samples to the writer.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+mod client;
+mod discovery;
+mod pool;
+mod target;
 
-use ingest::scrape::{
-    Discovery, Fetched, FileSd, Health, ScrapeConfig, Target, TargetGroup, TargetState, accept, parse_target_groups,
-    resolve,
-};
-use ingest::{Limits, compression};
-use reqwest::Client;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
-use signal::Timestamp;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ingest::Limits;
+use ingest::scrape::{Resolved, ScrapeConfig, TargetState};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 use web::{Ingress, TargetView, Views};
 
-use crate::clock::{self, Stopwatch};
+use crate::config::Config;
 use crate::instruments::Instruments;
-
-/// How often target files are looked at.
-const REFRESH: Duration = Duration::from_secs(1);
+use pool::Pool;
 
 /// What scraping needs from the rest of Aegis. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Scraper {
     pub(crate) ingress: Ingress,
     pub(crate) views: Views,
-    pub(crate) client: Client,
     pub(crate) instruments: Arc<Instruments>,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) own: Arc<OwnAddress>,
 }
 
-/// One target being scraped.
+/// How other machines reach this one.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnAddress {
+    pub(crate) listen: SocketAddr,
+    pub(crate) hostname: String,
+}
+
 struct Running {
+    config: Arc<ScrapeConfig>,
+    configs: watch::Sender<Arc<ScrapeConfig>>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Scraper {
-    /// Scrapes every target of `jobs`, following changes of their target files, until `shutdown`.
-    pub(crate) async fn run(self, jobs: Vec<ScrapeConfig>, shutdown: CancellationToken) {
-        let jobs: Vec<Arc<ScrapeConfig>> = jobs.into_iter().map(Arc::new).collect();
+    /// Scrapes every target of the configured jobs, following changes of them, until `shutdown`.
+    pub(crate) async fn run(self, mut configs: watch::Receiver<Arc<Config>>, shutdown: CancellationToken) {
         let mut running: BTreeMap<String, Running> = BTreeMap::new();
-        let mut known_problems = Vec::new();
         loop {
-            let mut problems = Vec::new();
-            let mut wanted = BTreeMap::new();
-            for job in &jobs {
-                let resolved = resolve(job, &discover(job, &mut problems));
-                problems.extend(resolved.problems);
-                for target in resolved.active {
-                    wanted.insert(key(&target), (target, Arc::clone(job)));
-                }
-            }
-            if problems != known_problems {
-                for problem in &problems {
-                    warn!(%problem, "cannot use a scrape target");
-                }
-                known_problems = problems;
-            }
-            self.follow(&mut running, wanted).await;
+            let config = Arc::clone(&configs.borrow_and_update());
+            self.follow(&mut running, &config.jobs).await;
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                () = tokio::time::sleep(REFRESH) => {}
+                changed = configs.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                }
             }
         }
-        self.follow(&mut running, BTreeMap::new()).await;
+        self.follow(&mut running, &[]).await;
     }
 
-    /// Stops what is no longer wanted and starts what is new.
-    async fn follow(
-        &self,
-        running: &mut BTreeMap<String, Running>,
-        wanted: BTreeMap<String, (Target, Arc<ScrapeConfig>)>,
-    ) {
-        let gone: Vec<String> = running.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
+    async fn follow(&self, running: &mut BTreeMap<String, Running>, wanted: &[Arc<ScrapeConfig>]) {
+        let is_wanted = |name: &String| wanted.iter().any(|job| job.job_name == *name);
+        let gone: Vec<String> = running.keys().filter(|name| !is_wanted(name)).cloned().collect();
         let mut stopping = JoinSet::new();
-        for key in gone {
-            if let Some(Running { stop, task }) = running.remove(&key) {
+        for name in gone {
+            if let Some(Running { stop, task, .. }) = running.remove(&name) {
                 stop.cancel();
                 stopping.spawn(task);
             }
         }
-        for (key, (target, job)) in wanted {
-            running.entry(key).or_insert_with(|| {
-                info!(job = %target.job, target = %target.url, "scraping");
-                let stop = CancellationToken::new();
-                let task = tokio::spawn(self.clone().follow_target(TargetState::new(target, job), stop.clone()));
-                Running { stop, task }
-            });
+        for job in wanted {
+            if let Some(known) = running.get_mut(&job.job_name) {
+                // A job that is written as before is left alone.
+                if known.config != *job {
+                    known.config = Arc::clone(job);
+                    known.configs.send_replace(Arc::clone(job));
+                }
+                continue;
+            }
+            let stop = CancellationToken::new();
+            let (configs, configured) = watch::channel(Arc::clone(job));
+            let pool = Pool::new(self.clone(), Arc::clone(job));
+            let task = tokio::spawn(pool.run(configured, stop.clone()));
+            running.insert(job.job_name.clone(), Running { config: Arc::clone(job), configs, stop, task });
         }
         while stopping.join_next().await.is_some() {}
-    }
-
-    /// Scrapes one target on its schedule until `stop`, then marks the end of its series.
-    async fn follow_target(self, mut state: TargetState, stop: CancellationToken) {
-        let interval = state.target().interval;
-        // A new target is seen at once rather than after up to a whole interval, then on its own beat.
-        let mut next = clock::now();
-        loop {
-            let wait = next.since(clock::now());
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = tokio::time::sleep(wait) => {}
-            }
-            // A page that never comes must not hold up the end of its target.
-            let scraped = stop.run_until_cancelled(self.scrape_once(&mut state, next)).await;
-            if scraped.is_none() {
-                break;
-            }
-            next = next_beat(state.target(), clock::now(), interval);
-        }
-        self.write(state.gone(clock::now())).await;
-        let url = state.target().url.clone();
-        self.views.update(|view| view.targets.retain(|target| target.scrape_url != url));
-    }
-
-    async fn scrape_once(&self, state: &mut TargetState, at: Timestamp) {
-        let watch = Stopwatch::start();
-        let fetched = self.fetch(state.target(), state.config()).await;
-        let page =
-            fetched.as_ref().map(|(body, kind)| Fetched { body, content_type: kind.as_deref() }).map_err(Clone::clone);
-        let scraped = state.observe(page, at, watch.elapsed(), &self.limits);
-        self.instruments.scraped(&state.target().job, scraped.error.is_none());
-        self.write(scraped.batch).await;
-        self.show(state);
-    }
-
-    /// The page and its content type, or why there is none.
-    async fn fetch(&self, target: &Target, job: &ScrapeConfig) -> Result<(Vec<u8>, Option<String>), String> {
-        let request = self
-            .client
-            .get(&target.url)
-            .timeout(target.timeout)
-            .header("Accept", accept(&job.protocols, job.escaping))
-            .header(ACCEPT_ENCODING, "gzip")
-            .header("X-Prometheus-Scrape-Timeout-Seconds", target.timeout.as_secs_f64().to_string());
-        let mut response = request.send().await.map_err(|error| plain(&error))?;
-        if !response.status().is_success() {
-            return Err(format!("server returned HTTP status {}", response.status()));
-        }
-        let kind = text(response.headers(), CONTENT_TYPE.as_str());
-        let is_gzip = text(response.headers(), CONTENT_ENCODING.as_str()).is_some_and(|encoding| encoding == "gzip");
-        let mut body = Vec::new();
-        while let Some(part) = response.chunk().await.map_err(|error| plain(&error))? {
-            if body.len() + part.len() > self.limits.max_decoded_bytes {
-                return Err(format!("the page is larger than {} bytes", self.limits.max_decoded_bytes));
-            }
-            body.extend_from_slice(&part);
-        }
-        if is_gzip {
-            body = compression::gzip(&body, self.limits.max_decoded_bytes).map_err(|error| error.to_string())?;
-        }
-        Ok((body, kind))
     }
 
     async fn write(&self, batch: signal::WriteBatch) {
@@ -168,99 +102,73 @@ impl Scraper {
     }
 
     fn show(&self, state: &TargetState) {
-        let target = state.target();
-        let shown = TargetView {
-            discovered_labels: target.discovered.clone(),
-            labels: target.labels.clone(),
-            scrape_pool: target.job.clone(),
-            scrape_url: target.url.clone(),
-            last_error: state.last_error().to_owned(),
-            last_scrape: state.last_scrape(),
-            last_scrape_duration: state.last_duration(),
-            health: match state.health() {
-                Health::Unknown => web::Health::Unknown,
-                Health::Up => web::Health::Good,
-                Health::Down => web::Health::Bad,
-            },
-            scrape_interval: target.interval,
-            scrape_timeout: target.timeout,
-        };
-        self.views.update(|view| {
-            match view
-                .targets
-                .iter_mut()
-                .find(|known| known.scrape_url == shown.scrape_url && known.labels == shown.labels)
-            {
-                Some(known) => *known = shown,
-                None => view.targets.push(shown),
+        let shown = target::view(state, self.own.global(&state.target().url));
+        self.views.update(|view| match place(&view.targets, &shown) {
+            Ok(at) => {
+                if let Some(known) = view.targets.get_mut(at) {
+                    *known = shown;
+                }
             }
+            Err(at) => view.targets.insert(at, shown),
+        });
+    }
+
+    fn hide(&self, state: &TargetState) {
+        let hidden = target::view(state, String::new());
+        self.views.update(|view| {
+            if let Ok(at) = place(&view.targets, &hidden) {
+                view.targets.remove(at);
+            }
+        });
+    }
+
+    fn show_dropped(&self, job: &str, resolved: &Resolved) {
+        let dropped = resolved.dropped.iter().map(|target| (target.job.clone(), target.discovered.clone()));
+        let count = u64::try_from(resolved.dropped_count).unwrap_or(u64::MAX);
+        self.views.update(|view| {
+            view.dropped_targets.retain(|(of, _)| of != job);
+            view.dropped_targets.extend(dropped);
+            view.dropped_target_counts.insert(job.to_owned(), count);
+        });
+    }
+
+    /// The job is gone.
+    fn forget(&self, job: &str) {
+        self.views.update(|view| {
+            view.targets.retain(|target| target.scrape_pool != job);
+            view.dropped_targets.retain(|(of, _)| of != job);
+            view.dropped_target_counts.remove(job);
         });
     }
 }
 
-/// The next time on the target's own beat after `now`.
-fn next_beat(target: &Target, now: Timestamp, interval: Duration) -> Timestamp {
-    let step = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
-    let offset = i64::try_from(target.offset_in_interval().as_millis()).unwrap_or(0);
-    let beats = (now.0 - offset).div_euclid(step) + 1;
-    Timestamp(beats.saturating_mul(step).saturating_add(offset))
+fn place(targets: &[TargetView], wanted: &TargetView) -> Result<usize, usize> {
+    targets.binary_search_by(|known| known.key().cmp(&wanted.key()))
 }
 
-fn key(target: &Target) -> String {
-    format!("{}\n{}\n{}", target.job, target.labels, target.url)
-}
+impl OwnAddress {
+    /// `listen` on the machine as it names itself.
+    pub(crate) fn new(listen: SocketAddr) -> Self {
+        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let hostname = if name.trim().is_empty() { "localhost".to_owned() } else { name.trim().to_owned() };
+        Self { listen, hostname }
+    }
 
-/// The groups in the job's target files. A file that cannot be read is a problem; its targets are gone meanwhile.
-fn discover(job: &ScrapeConfig, problems: &mut Vec<String>) -> Vec<TargetGroup> {
-    let mut groups = Vec::new();
-    let ways = job.discovery.iter().filter_map(|way| match way {
-        Discovery::File(files) => Some(files),
-        Discovery::Http(_) | Discovery::Dns(_) | Discovery::Kubernetes(_) => None,
-    });
-    for file in ways.flat_map(paths) {
-        let read = std::fs::read(&file).map_err(|error| error.to_string());
-        match read.and_then(|json| parse_target_groups(&json).map_err(|error| error.to_string())) {
-            Ok(found) => groups.extend(found),
-            Err(error) => problems.push(format!("{} of job `{}`: {error}", file.display(), job.job_name)),
+    /// The URL with a name that other machines know, where it has one that means each machine itself.
+    fn global(&self, url: &str) -> String {
+        let Ok(mut parsed) = reqwest::Url::parse(url) else { return url.to_owned() };
+        let is_local =
+            matches!(parsed.host_str(), Some("localhost" | "127.0.0.1" | "0.0.0.0" | "[::1]" | "[::]"));
+        if is_local && parsed.set_host(Some(&self.hostname)).is_ok() {
+            if parsed.port() == Some(self.listen.port()) {
+                // It is ourselves, and we speak without TLS.
+                let _ = parsed.set_scheme("http");
+            }
+            return parsed.to_string();
         }
+        url.to_owned()
     }
-    groups
 }
 
-/// The files a job names; a `*` in the last part stands for anything.
-fn paths(sd: &FileSd) -> Vec<PathBuf> {
-    let mut paths = Vec::new();
-    for file in &sd.files {
-        let path = file.as_path();
-        let Some((head, tail)) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split_once('*'))
-        else {
-            paths.push(path.to_owned());
-            continue;
-        };
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        let mut found: Vec<String> = names
-            .filter(|name| name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail))
-            .collect();
-        found.sort();
-        paths.extend(found.into_iter().map(|name| folder.join(name)));
-    }
-    paths
-}
-
-fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-}
-
-/// The innermost reason, without the URL, which stands beside it anyway.
-fn plain(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "context deadline exceeded".to_owned();
-    }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
-}
+#[cfg(test)]
+mod tests;

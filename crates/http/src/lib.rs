@@ -22,6 +22,7 @@
 mod handles;
 mod health;
 mod json;
+mod lifecycle;
 mod loki;
 mod operator;
 mod otlp;
@@ -39,6 +40,7 @@ pub use handles::{
     Admin, AdminError, AlertState, AlertView, Amounts, BuildInfo, Clock, Health, Ingress, QueryError, Reader,
     RuleGroupView, RuleKind, RuleView, TargetView, Turn, View, Views, WriteError, WriteRequest, Written, commit,
 };
+pub use lifecycle::{Reload, lifecycle_router};
 pub use operator::{Evaluated, Operator, Pause, operator_router};
 pub use router::{Parts, otlp_router, router};
 pub use serve::serve;

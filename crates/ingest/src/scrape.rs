@@ -24,7 +24,7 @@ pub use sd::{
     KubernetesSd, KubernetesSdFile, KubernetesServer, NamespacesFile, SdError, SelectorFile, TargetGroup,
     parse_target_groups,
 };
-pub use state::{Fetched, Health, Scraped, TargetState};
+pub use state::{Fetched, Health, NoPage, Scraped, TargetState};
 pub use target::{DroppedTarget, Resolved, Target, resolve};
 
 #[cfg(test)]

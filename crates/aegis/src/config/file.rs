@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ingest::scrape::{ScrapeConfig, ScrapeFile, ScrapeGlobal, Surroundings};
+use ingest::scrape::{Escaping, NameValidation, ScrapeGlobal, ScrapeProtocol, Size, Surroundings};
 use policy::{LimitSettings, Policy};
 use remediate::VerifySettings;
 use serde::Deserialize;
@@ -12,8 +12,8 @@ use serde_saphyr::Spanned;
 use signal::parse_duration;
 
 use super::problem::Problems;
+use super::scraping::{JobFile, jobs};
 use super::{Config, RemoteSettings, StoreLimits};
-use crate::logging::chain;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -25,7 +25,9 @@ pub(super) struct ConfigFile {
     store: StoreFile,
     global: GlobalFile,
     /// What is scraped, as in a Prometheus configuration.
-    scrape_configs: Vec<Spanned<ScrapeFile>>,
+    scrape_configs: Vec<JobFile>,
+    /// Further files with `scrape_configs`; the last part of a path may be a pattern.
+    scrape_config_files: Vec<Spanned<String>>,
     detect: DetectFile,
     verify: VerifyFile,
     policy: PolicyFile,
@@ -60,10 +62,43 @@ struct StoreFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct GlobalFile {
-    /// Time between two scrapes of a target. At least `1s`. Default `15s`.
+    /// Time between two scrapes of a target. Above zero. Default `15s`.
     scrape_interval: Option<Spanned<String>>,
     /// How long a scrape may take; never more than the interval. Default `10s`.
     scrape_timeout: Option<Spanned<String>>,
+    /// Formats to ask for, the best first. Default: OpenMetrics, then text; before them protobuf with native
+    /// histograms.
+    scrape_protocols: Option<Vec<ScrapeProtocol>>,
+    /// Whether native histograms are asked for and kept. Default false.
+    scrape_native_histograms: bool,
+    /// Whether the classic buckets of native histograms are kept too. Default false.
+    always_scrape_classic_histograms: bool,
+    /// Not done: classic histograms stay classic.
+    convert_classic_histograms_to_nhcb: Option<bool>,
+    /// Whether three more series tell of the limits of each scrape. Default false.
+    extra_scrape_metrics: bool,
+    /// Most bytes of one page. Default: no limit but the general one.
+    body_size_limit: Option<Size>,
+    /// Most samples of one page after relabeling. Default: no limit.
+    sample_limit: Option<usize>,
+    /// Most targets of a job after relabeling. Default: no limit.
+    target_limit: Option<usize>,
+    /// Most labels of a scraped series. Default: no limit but the general one.
+    label_limit: Option<usize>,
+    /// Most bytes of a label's name. Default: no limit but the general one.
+    label_name_length_limit: Option<usize>,
+    /// Most bytes of a label's value. Default: no limit but the general one.
+    label_value_length_limit: Option<usize>,
+    /// Most targets of a job removed by rules that are remembered. Default: no limit.
+    keep_dropped_targets: Option<usize>,
+    /// Which names are taken: `utf8` or `legacy`. Default `utf8`.
+    metric_name_validation_scheme: NameValidation,
+    /// How targets are to write other names. Default `allow-utf-8`, with `legacy` names `underscores`.
+    metric_name_escaping_scheme: Option<Escaping>,
+    /// Not written: failures are in our own log and on the targets page.
+    scrape_failure_log_file: Option<String>,
+    /// Not written.
+    query_log_file: Option<String>,
     /// Time between two evaluations of the alert rules. At least `1s`. Default: the scrape interval.
     evaluation_interval: Option<Spanned<String>>,
 }
@@ -170,9 +205,18 @@ impl ConfigFile {
     /// Gives usable settings, adding a problem for each value that is not.
     pub(super) fn check(self, base: &Path, problems: &mut Problems) -> Config {
         let second = Duration::from_secs(1);
-        let interval = span(self.global.scrape_interval.as_ref(), Duration::from_secs(15), second, problems);
-        let timeout =
-            span(self.global.scrape_timeout.as_ref(), Duration::from_secs(10).min(interval), second, problems);
+        let least = Duration::from_millis(1);
+        let interval = span(self.global.scrape_interval.as_ref(), Duration::from_secs(15), least, problems);
+        let timeout = Duration::from_secs(10).min(interval);
+        let timeout = span(self.global.scrape_timeout.as_ref(), timeout, least, problems);
+        if let Some(text) = self.global.scrape_timeout.as_ref().filter(|_| timeout > interval) {
+            problems.add(text, format!("`{}` is longer than `scrape_interval`", text.value));
+        }
+        let global = self.global.scraping();
+        let around = Surroundings { interval, timeout, global: &global, base };
+        let jobs = jobs(self.scrape_configs, &self.scrape_config_files, around, problems);
+        // What is looked at more often than it changes is the same again.
+        let interval = interval.max(second);
         let detect_interval = span(self.detect.interval.as_ref(), interval, second, problems);
         let detect_window = span(self.detect.window.as_ref(), interval * 4, interval * 2, problems);
         let analysis_interval =
@@ -194,24 +238,13 @@ impl ConfigFile {
             problems.add(text, "`off` is not an address: Aegis has to listen somewhere");
         }
         let listen = listen.unwrap_or_else(|| loopback(4300));
-        let mut jobs: Vec<ScrapeConfig> = Vec::new();
-        let global = ScrapeGlobal::default();
-        let around = Surroundings { interval, timeout, global: &global, base };
-        for job in self.scrape_configs {
-            match job.value.clone().check(around) {
-                Ok(config) if jobs.iter().any(|known| known.job_name == config.job_name) => {
-                    problems.add(&job, format!("job `{}` is defined twice", config.job_name));
-                }
-                Ok(config) => jobs.push(config),
-                Err(error) => problems.add(&job, chain(&error)),
-            }
-        }
         Config {
             listen,
             otlp_grpc: address(self.otlp.grpc.as_ref(), 4317, problems),
             otlp_http: address(self.otlp.http.as_ref(), 4318, problems),
             store: self.store.check(problems),
             jobs,
+            shown: String::new(),
             rule_interval: span(self.global.evaluation_interval.as_ref(), interval, second, problems),
             detect_interval,
             detect_window,
@@ -224,6 +257,26 @@ impl ConfigFile {
             metrics_source: self.sources.metrics.map(|remote| remote.check(base, problems)),
             logs_source: self.sources.logs.map(|remote| remote.check(base, problems)),
             traces_source: self.sources.traces.map(|remote| remote.check(base, problems)),
+        }
+    }
+}
+
+impl GlobalFile {
+    fn scraping(&self) -> ScrapeGlobal {
+        ScrapeGlobal {
+            scrape_protocols: self.scrape_protocols.clone(),
+            scrape_native_histograms: self.scrape_native_histograms,
+            always_scrape_classic_histograms: self.always_scrape_classic_histograms,
+            extra_scrape_metrics: self.extra_scrape_metrics,
+            body_size_limit: self.body_size_limit,
+            sample_limit: self.sample_limit,
+            target_limit: self.target_limit,
+            label_limit: self.label_limit,
+            label_name_length_limit: self.label_name_length_limit,
+            label_value_length_limit: self.label_value_length_limit,
+            keep_dropped_targets: self.keep_dropped_targets,
+            metric_name_validation_scheme: self.metric_name_validation_scheme,
+            metric_name_escaping_scheme: self.metric_name_escaping_scheme,
         }
     }
 }

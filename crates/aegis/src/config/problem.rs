@@ -64,10 +64,28 @@ impl Problems {
         });
     }
 
+    /// Notes what is wrong in another file: all that `check` finds.
+    pub(super) fn in_file<T>(&mut self, file: &str, check: impl FnOnce(&mut Self) -> T) -> T {
+        let own = std::mem::replace(&mut self.file, file.to_owned());
+        let checked = check(self);
+        self.file = own;
+        checked
+    }
+
+    /// Notes that the file of now is not YAML of the right shape.
+    pub(super) fn add_yaml(&mut self, error: &serde_saphyr::Error) {
+        let problem = Problem::of_yaml(&self.file, error);
+        self.found.push(problem);
+    }
+
     pub(super) fn finish<T>(self, value: T) -> Result<T, ConfigError> {
         let mut found = self.found;
         // As somebody reads the file.
-        found.sort_by_key(|problem| (problem.line, problem.column));
+        let own = &self.file;
+        found.sort_by(|a, b| {
+            let place = |problem: &Problem| (problem.file != *own, problem.file.clone(), problem.line, problem.column);
+            place(a).cmp(&place(b))
+        });
         if found.is_empty() { Ok(value) } else { Err(ConfigError::Problems(found)) }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use control::Settings;
@@ -18,7 +19,10 @@ pub(crate) struct Config {
     /// Where OTLP over HTTP is served; `None` = off.
     pub(crate) otlp_http: Option<SocketAddr>,
     pub(crate) store: StoreLimits,
-    pub(crate) jobs: Vec<ScrapeConfig>,
+    /// What is scraped, from this file and those it names.
+    pub(crate) jobs: Vec<Arc<ScrapeConfig>>,
+    /// The file as it is shown: without secrets.
+    pub(crate) shown: String,
     /// Time between two evaluations of the alert rules.
     pub(crate) rule_interval: Duration,
     /// Time between two looks at the services.

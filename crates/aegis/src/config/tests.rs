@@ -34,8 +34,55 @@ fn scrape_jobs_inherit_and_are_resolved() {
 }
 
 #[test]
+fn a_configuration_of_prometheus_works_as_it_is() {
+    let text = "global:\n  scrape_interval: 15s\n  scrape_timeout: 10s\n  body_size_limit: 10MB\n  sample_limit: 5000\n  \
+                scrape_protocols: [OpenMetricsText1.0.0, PrometheusText0.0.4]\n  metric_name_validation_scheme: legacy\n\
+                scrape_configs:\n- job_name: node\n  honor_labels: true\n  scheme: https\n  \
+                tls_config: {ca_file: ca.pem, insecure_skip_verify: false, server_name: node}\n  \
+                basic_auth:\n    username: prometheus\n    password_file: secret\n  \
+                params:\n    collect[]: [cpu, meminfo]\n  body_size_limit: 0\n  sample_limit: 10\n  \
+                static_configs:\n  - targets: ['a:9100', b:9100]\n    labels: {rack: 7, zone: eu}\n  \
+                relabel_configs:\n  - source_labels: [__address__]\n    target_label: instance\n    action: Replace\n\
+                - job_name: pods\n  scrape_native_histograms: true\n  kubernetes_sd_configs:\n  - role: pod\n    \
+                namespaces: {names: [shop]}\n    selectors: [{role: pod, label: app=web}]\n    \
+                attach_metadata: {node: true}\n  - role: endpointslice\n    api_server: https://k:6443\n    \
+                authorization: {credentials_file: token}\n\
+                - job_name: found\n  follow_redirects: false\n  enable_http2: false\n  enable_compression: false\n  \
+                dns_sd_configs: [{names: [_x._tcp.example.com]}, {names: [h], type: A, port: 80}]\n  \
+                http_sd_configs: [{url: 'http://sd/list', refresh_interval: 30s, bearer_token: x}]\n  \
+                file_sd_configs: [{files: ['t/*.json', t.yml]}]\n  oauth2:\n    client_id: c\n    \
+                client_secret_file: s\n    token_url: https://t/token\n    scopes: [a]\n";
+    let config = parse("prometheus.yml", text, Path::new("/etc/p")).map_err(|error| error.to_string()).unwrap();
+    let [node, pods, found] = &config.jobs[..] else { panic!("{} jobs", config.jobs.len()) };
+    assert_eq!((node.limits.body_size, node.limits.samples), (10 << 20, 10));
+    assert_eq!(node.static_targets[0].labels.to_string(), r#"{rack="7", zone="eu"}"#);
+    assert_eq!(node.http.transport.tls.ca_file.as_deref(), Some(Path::new("/etc/p/ca.pem")));
+    assert!(pods.native_histograms && pods.discovery.len() == 2);
+    assert!(found.http.transport.http1_only && !found.compressed && found.discovery.len() == 4);
+}
+
+#[test]
+fn jobs_stand_in_further_files_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let job = |name: &str| format!("scrape_configs:\n  - job_name: {name}\n    file_sd_configs: [{{files: [t.json]}}]\n");
+    std::fs::write(dir.path().join("one.yml"), job("one")).unwrap();
+    std::fs::write(dir.path().join("two.yml"), job("two")).unwrap();
+    let text = job("own") + "scrape_config_files: ['*.yml']\n";
+    let names = |config: &super::Config| config.jobs.iter().map(|job| job.job_name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&parse("p.yaml", &text, dir.path()).unwrap()), ["own", "one", "two"]);
+    std::fs::write(dir.path().join("two.yml"), job("own")).unwrap();
+    std::fs::write(dir.path().join("three.yml"), "scrape_configs:\n  - job_nam: x\n").unwrap();
+    let Err(ConfigError::Problems(found)) = parse("p.yaml", &text, dir.path()) else { panic!("it is fine") };
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let dir = dir.path().display();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with(&format!("{dir}/three.yml:2:5: unknown field")), "{found:?}");
+    assert_eq!(found[1], format!("{dir}/two.yml:2:5: job `own` is defined twice"));
+}
+
+#[test]
 fn every_problem_is_reported_with_its_place() {
-    let text = "listen: nowhere\nstore:\n  retention: 5 days\n  max_size: 1MiB\n  fsync: maybe\nglobal:\n  scrape_interval: 10ms\n\
+    let text = "listen: nowhere\nstore:\n  retention: 5 days\n  max_size: 1MiB\n  fsync: maybe\nglobal:\n  scrape_interval: 0s\n\
                 scrape_configs:\n  - job_name: a\n  - job_name: a\n  - job_name: b\n    scheme: ftp\npolicy:\n  \
                 files: [missing.cedar]\n  limits: {max_replicas: 0}\nsources:\n  metrics: {url: prometheus}\n";
     insta::assert_snapshot!(problems(text), @r"
@@ -43,7 +90,7 @@ fn every_problem_is_reported_with_its_place() {
     aegis.yaml:3:14: not a valid duration string: `5 days`; expected something like `5m`, `1h30m` or `250ms`
     aegis.yaml:4:13: `1MiB` is too small: at least 64MiB
     aegis.yaml:5:10: `maybe` is not known: `always` or `never`
-    aegis.yaml:7:20: `10ms` is too short: at least 1s
+    aegis.yaml:7:20: `0s` is too short: at least 1ms
     aegis.yaml:10:5: job `a` is defined twice
     aegis.yaml:11:5: `scheme` of job `b` is `ftp`; expected `http` or `https`
     aegis.yaml:14:11: cannot read policy file /nowhere/missing.cedar: No such file or directory (os error 2)

@@ -137,6 +137,12 @@ impl Server {
         found.into_iter().map(|(_, line)| line).collect()
     }
 
+    /// Sends it a signal, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Ends it as a crash does.
     pub fn kill(mut self) {
         self.child.kill().unwrap();

@@ -15,10 +15,19 @@ use crate::{Limits, rejection};
 /// What the target answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Fetched<'a> {
-    /// The page, decompressed. One that is longer than the job allows may end after the first byte too many.
+    /// The page, decompressed.
     pub body: &'a [u8],
     /// The `Content-Type` header.
     pub content_type: Option<&'a str>,
+}
+
+/// Why there is no page.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoPage {
+    /// In words.
+    Failed(String),
+    /// It has more bytes than the job allows.
+    TooLong,
 }
 
 /// Whether the last scrape worked.
@@ -189,20 +198,29 @@ impl TargetState {
 
     /// Turns the answer of a scrape begun at `at` into samples.
     ///
-    /// `fetched` is the page, or why there is none in words. A failed scrape adds no sample of the page, marks the end
+    /// `fetched` is the page, or why there is none. A failed scrape adds no sample of the page, marks the end
     /// of every series of the last good one, and reports `up` 0.
     pub fn observe(
         &mut self,
-        fetched: Result<Fetched<'_>, String>,
+        fetched: Result<Fetched<'_>, NoPage>,
         at: Timestamp,
         took: Duration,
         limits: &Limits,
     ) -> Scraped {
         let body_size = fetched.as_ref().map_or(0, |fetched| fetched.body.len());
-        let is_too_long = self.config.limits.body_size > 0 && body_size > self.config.limits.body_size;
+        let limit = self.config.limits.body_size;
+        let fetched = match fetched {
+            Ok(_) if limit > 0 && body_size > limit => Err(NoPage::TooLong),
+            other => other,
+        };
+        let is_too_long = matches!(fetched, Err(NoPage::TooLong));
         let mut progress = Progress::default();
         self.round += 1;
-        let page = fetched.and_then(|fetched| self.read(fetched, limits));
+        let page = match fetched {
+            Ok(fetched) => self.read(fetched, limits),
+            Err(NoPage::Failed(reason)) => Err(reason),
+            Err(NoPage::TooLong) => Err(format!("page has more bytes than the limit of {limit} (body_size_limit)")),
+        };
         let outcome = page.and_then(|page| {
             let ingested = self.ingest(page.points, at, &mut progress)?;
             if *self.metadata != page.metadata {
@@ -257,10 +275,6 @@ impl TargetState {
     }
 
     fn read(&self, fetched: Fetched<'_>, limits: &Limits) -> Result<Page, String> {
-        let (found, limit) = (fetched.body.len(), self.config.limits.body_size);
-        if limit > 0 && found > limit {
-            return Err(format!("page has more bytes than the limit of {limit} (body_size_limit)"));
-        }
         let kind = protocol::content_type(fetched.content_type, self.config.fallback)?;
         exposition::read(fetched.body, Some(kind), limits).map_err(|error| error.to_string())
     }

@@ -32,7 +32,9 @@ fn state(extra: &str) -> TargetState {
 }
 
 fn scrape(state: &mut TargetState, body: Result<&str, &str>, at: i64) -> String {
-    let fetched = body.map(|body| Fetched { body: body.as_bytes(), content_type: TEXT }).map_err(str::to_owned);
+    let fetched = body
+        .map(|body| Fetched { body: body.as_bytes(), content_type: TEXT })
+        .map_err(|reason| NoPage::Failed(reason.to_owned()));
     let scraped = state.observe(fetched, Timestamp(at), Duration::from_millis(250), &Limits::default());
     let error = scraped.error.map(|error| format!("\n! {error}")).unwrap_or_default();
     shown(&scraped.batch) + &error
@@ -418,7 +420,7 @@ proptest! {
                 (0..4).filter(|bit| bits & (1 << bit) != 0).map(|bit| format!("m{bit} 1\n")).collect()
             });
             let fetched = body.as_ref().map(|body| Fetched { body: body.as_bytes(), content_type: TEXT });
-            let fetched = fetched.ok_or_else(|| "refused".to_owned());
+            let fetched = fetched.ok_or_else(|| NoPage::Failed("refused".to_owned()));
             let at = Timestamp(i64::try_from(at).unwrap());
             let scraped = state.observe(fetched, at, Duration::ZERO, &Limits::default());
             let shown = page.map_or(0, |bits| usize::try_from(bits.count_ones()).unwrap());
