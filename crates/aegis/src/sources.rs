@@ -113,7 +113,11 @@ impl Sources {
             }
         };
         match value {
-            Value::Vector(vector) => Ok(vector.into_iter().map(|one| (one.labels, one.sample.value)).collect()),
+            Value::Vector(vector) => Ok(vector
+                .into_iter()
+                .filter(|one| one.histogram.is_none())
+                .map(|one| (one.labels, one.sample.value))
+                .collect()),
             Value::Scalar(sample) => Ok(vec![(signal::Labels::empty(), sample.value)]),
             Value::Matrix(_) | Value::String(..) => Err("the query gives no vector".to_owned()),
         }

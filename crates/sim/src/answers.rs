@@ -65,7 +65,11 @@ pub(crate) fn vector(snapshot: &Snapshot, query: &str, at: Timestamp) -> Result<
     let settings = promql::Settings::default();
     let answer = promql::instant(&expr, snapshot, at, &settings, &Cancel::default()).map_err(text)?;
     match answer.value {
-        Value::Vector(vector) => Ok(vector.into_iter().map(|one| (one.labels, one.sample.value)).collect()),
+        Value::Vector(vector) => Ok(vector
+            .into_iter()
+            .filter(|one| one.histogram.is_none())
+            .map(|one| (one.labels, one.sample.value))
+            .collect()),
         Value::Scalar(_) | Value::Matrix(_) | Value::String(..) => Err("the query gives no vector".to_owned()),
     }
 }

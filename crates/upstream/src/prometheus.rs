@@ -71,7 +71,7 @@ impl Prometheus {
                 elements
                     .into_iter()
                     .filter_map(|one| Some((one.metric, one.value?)))
-                    .map(|(labels, point)| Ok(VectorSample { labels, sample: sample(&point)? }))
+                    .map(|(labels, point)| Ok(VectorSample { labels, sample: sample(&point)?, histogram: None }))
                     .collect::<Result<_, String>>()
                     .map_err(|reason| answer.malformed(&reason))?,
             ),

@@ -56,7 +56,7 @@ async fn prometheus_answers_become_values() {
             r#"{"status":"success","data":{"resultType":"vector","result":[
                 {"metric":{"job":"a"},"value":[1706189400.5,"+Inf"]},
                 {"metric":{"job":"native"},"histogram":[1706189400,{"count":"1","sum":"2"}]}]}}"#,
-            r#"Vector([VectorSample { labels: {job="a"}, sample: Sample { at: Timestamp(1706189400500), value: inf } }])"#,
+            r#"Vector([VectorSample { labels: {job="a"}, sample: Sample { at: Timestamp(1706189400500), value: inf }, histogram: None }])"#,
         ),
         (
             "matrix",

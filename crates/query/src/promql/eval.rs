@@ -1,11 +1,18 @@
 //! Evaluation: every node answers for all steps of the query at once, each selector reads the store once.
+//!
+//! Series are read one at a time, by as many threads as the work is worth; an aggregation takes each in as it is read, so
+//! that only groups stay in memory. What an answer is does not depend on the number of threads.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use signal::{Labels, Sample, Timestamp};
+use signal::{Histogram, Labels, Sample, Timestamp};
 use store::{Series, Snapshot};
 
-use super::ast::{At, Expr, Place, RangeSelector, Selector, Subquery, TimeShift, Unary, ValueType};
+use super::annotations::Annotation;
+use super::ast::{At, Expr, Place, Selector, Subquery, TimeShift, Unary, ValueType};
+use super::native;
 use crate::Cancel;
 
 mod aggregate;
@@ -13,28 +20,52 @@ mod binary;
 pub(super) mod calendar;
 mod call;
 mod histogram;
+mod info;
+mod keys;
 mod labels;
 pub(super) mod math;
+mod notes;
+pub(super) mod over;
+mod parallel;
 mod rows;
 mod select;
-pub(super) mod window;
+mod source;
 
-use rows::{ABSENT, Grid, Row, is_present, map_values, unique};
+use notes::Notes;
+use rows::{Grid, Name, Point, Row, map_values, unique};
+use select::is_step_invariant;
+use source::Pick;
 
 /// What evaluation may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// How long a sample stays the value of its series. Default 5 minutes.
     pub lookback: Duration,
-    /// Samples one query may hold in memory at a time. Default 50 million.
+    /// Samples one query may hold in memory at a time, about 16 bytes each. Default 50 million.
     pub max_samples: usize,
+    /// Series one selector may find. Default without limit.
+    pub max_series: usize,
     /// Step of subqueries that name none; in Prometheus the global evaluation interval. Default 1 minute.
     pub subquery_step: Duration,
+    /// Threads one query may use. Default as many as the machine runs at once.
+    pub threads: usize,
+    /// Whether metric names go only when the whole query is done (upstream's `promql-delayed-name-removal`).
+    pub delayed_name_removal: bool,
+    /// Whether types are told by the label `__type__` (upstream's `type-and-unit-labels`).
+    pub type_and_unit_labels: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { lookback: Duration::from_secs(300), max_samples: 50_000_000, subquery_step: Duration::from_secs(60) }
+        Self {
+            lookback: Duration::from_secs(300),
+            max_samples: 50_000_000,
+            max_series: usize::MAX,
+            subquery_step: Duration::from_secs(60),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            delayed_name_removal: false,
+            type_and_unit_labels: false,
+        }
     }
 }
 
@@ -54,8 +85,10 @@ pub struct Answer {
 pub struct VectorSample {
     /// Identity.
     pub labels: Labels,
-    /// Value and evaluation time.
+    /// Value and evaluation time; the value is NaN when there is a histogram instead.
     pub sample: Sample,
+    /// Native histogram in place of a number.
+    pub histogram: Option<Arc<Histogram>>,
 }
 
 /// What a query gives.
@@ -81,6 +114,14 @@ pub enum EvalError {
     /// The expression has a type that a range query cannot give.
     #[error("invalid expression type \"{0}\" for range query, must be Scalar or instant Vector")]
     NotForRange(ValueType),
+    /// More series than `Settings::max_series`.
+    #[error("a selector finds {found} series; the limit is {limit}")]
+    TooManySeries {
+        /// How many it finds.
+        found: usize,
+        /// How many it may find.
+        limit: usize,
+    },
     /// More samples than `Settings::max_samples`.
     #[error("query processing would load too many samples into memory in query execution")]
     TooManySamples,
@@ -108,27 +149,20 @@ pub fn instant(
 ) -> Result<Answer, EvalError> {
     let grid = Grid { start: at.0, step: 1, count: 1 };
     let mut evaluator = Evaluator::new(snapshot, settings, cancel, grid);
-    let sample = |value: f64| Sample { at, value };
     let value = match expr.unwrapped() {
-        Expr::Range(_) | Expr::Subquery(_) => {
-            let mut series = Vec::new();
-            for source in evaluator.windows(expr, grid)?.cut() {
-                if !source.samples.is_empty() {
-                    series.push(source);
-                }
-            }
-            series.sort_by(|a, b| a.labels.cmp(&b.labels));
-            Value::Matrix(series)
-        }
+        found @ (Expr::Range(_) | Expr::Subquery(_)) => Value::Matrix(evaluator.raw(found, grid)?),
         _ => match evaluator.eval(expr, grid)? {
-            Output::Scalar(values) => Value::Scalar(sample(values.first().copied().unwrap_or(f64::NAN))),
+            Output::Scalar(values) => Value::Scalar(Sample { at, value: values.first().copied().unwrap_or(f64::NAN) }),
             Output::Text(text) => Value::String(at, text),
             Output::Vector(rows) => {
                 let one = |row: Row| {
-                    let value = row.values.first().copied().filter(|value| is_present(*value))?;
-                    Some(VectorSample { labels: row.labels, sample: sample(value) })
+                    let (value, histogram) = match row.points.at(0)? {
+                        Point::Float(value) => (value, None),
+                        Point::Histogram(histogram) => (f64::NAN, Some(histogram)),
+                    };
+                    Some(VectorSample { labels: row.labels(), sample: Sample { at, value }, histogram })
                 };
-                Value::Vector(rows.into_iter().filter_map(one).collect())
+                Value::Vector(evaluator.finished(rows)?.into_iter().filter_map(one).collect())
             }
         },
     };
@@ -153,12 +187,12 @@ pub fn range(
     let grid = Grid::over(range.start.0, range.end.0, select::millis(range.step));
     let mut evaluator = Evaluator::new(snapshot, settings, cancel, grid);
     let rows = match evaluator.eval(expr, grid)? {
-        Output::Scalar(values) => vec![Row { labels: Labels::empty(), values }],
-        Output::Vector(rows) => rows,
+        Output::Scalar(values) => vec![Row::floats(Labels::empty(), values)],
+        Output::Vector(rows) => evaluator.finished(rows)?,
         Output::Text(_) => return Err(EvalError::NotForRange(ValueType::String)),
     };
     let mut series: Vec<Series> = rows.into_iter().map(|row| row.into_series(grid)).collect();
-    series.retain(|series| !series.samples.is_empty());
+    series.retain(|series| !series.samples.is_empty() || !series.histograms.is_empty());
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(evaluator.answer(Value::Matrix(series)))
 }
@@ -182,62 +216,103 @@ enum Output {
 }
 
 impl Output {
-    /// Values held in memory.
+    /// What it takes of the limit on samples.
     fn size(&self) -> usize {
         match self {
             Self::Scalar(values) => values.len(),
-            Self::Vector(rows) => rows.iter().map(|row| row.values.len()).sum(),
+            Self::Vector(rows) => rows.iter().map(|row| row.points.size()).sum(),
             Self::Text(_) => 0,
         }
+    }
+
+    /// One step's output at every step of `grid`.
+    fn repeated(self, grid: Grid) -> Self {
+        match self {
+            Self::Scalar(values) => Self::Scalar(vec![values.first().copied().unwrap_or(f64::NAN); grid.count]),
+            Self::Vector(rows) => Self::Vector(rows.into_iter().map(|row| row.repeated(grid)).collect()),
+            Self::Text(text) => Self::Text(text),
+        }
+    }
+}
+
+/// What a query has used of what it may use; shared by its threads.
+struct Budget<'a> {
+    cancel: &'a Cancel,
+    max_samples: usize,
+    /// Samples in memory now.
+    held: AtomicUsize,
+}
+
+impl Budget<'_> {
+    /// Accounts for samples about to be held in memory.
+    fn hold(&self, samples: usize) -> Result<(), EvalError> {
+        let held = self.held.fetch_add(samples, Ordering::Relaxed).saturating_add(samples);
+        if held > self.max_samples {
+            return Err(EvalError::TooManySamples);
+        }
+        self.check_canceled()
+    }
+
+    /// Whether so many samples fit beside those held now.
+    fn check(&self, samples: usize) -> Result<(), EvalError> {
+        if self.held.load(Ordering::Relaxed).saturating_add(samples) > self.max_samples {
+            return Err(EvalError::TooManySamples);
+        }
+        self.check_canceled()
+    }
+
+    /// Called with the samples of each series that is read, which are let go before the next.
+    fn look_at(&self, samples: usize) -> Result<(), EvalError> {
+        self.check(samples)
+    }
+
+    fn check_canceled(&self) -> Result<(), EvalError> {
+        if self.cancel.is_canceled() { Err(EvalError::Canceled) } else { Ok(()) }
     }
 }
 
 struct Evaluator<'a> {
     snapshot: &'a Snapshot,
     settings: &'a Settings,
-    cancel: &'a Cancel,
     /// The query's own grid, for `@ start()` and `@ end()`.
     query: Grid,
-    /// Samples in memory now.
-    held: usize,
-    warnings: Vec<String>,
-    infos: Vec<String>,
+    budget: Budget<'a>,
+    notes: Notes,
 }
 
 impl<'a> Evaluator<'a> {
     fn new(snapshot: &'a Snapshot, settings: &'a Settings, cancel: &'a Cancel, query: Grid) -> Self {
-        Self { snapshot, settings, cancel, query, held: 0, warnings: Vec::new(), infos: Vec::new() }
+        let budget = Budget { cancel, max_samples: settings.max_samples, held: AtomicUsize::new(0) };
+        Self { snapshot, settings, query, budget, notes: Notes::default() }
     }
 
     fn answer(self, value: Value) -> Answer {
-        Answer { value, warnings: self.warnings, infos: self.infos }
+        let (warnings, infos) = self.notes.into_texts();
+        Answer { value, warnings, infos }
     }
 
-    fn warn(&mut self, message: &str, place: Place) {
-        let text = format!("PromQL warning: {message} ({})", place.position);
-        if !self.warnings.contains(&text) {
-            self.warnings.push(text);
+    /// Takes the names that were to go at the end.
+    fn finished(&self, mut rows: Vec<Row>) -> Result<Vec<Row>, EvalError> {
+        if !self.settings.delayed_name_removal {
+            return Ok(rows);
         }
+        rows.iter_mut().for_each(Row::finish);
+        rows::merge_relabelled(rows)
     }
 
-    fn inform(&mut self, message: &str, place: Place) {
-        let text = format!("PromQL info: {message} ({})", place.position);
-        if !self.infos.contains(&text) {
-            self.infos.push(text);
-        }
+    fn note(&mut self, annotation: Annotation, place: Place) {
+        self.notes.add(annotation, place);
     }
 
-    /// Accounts for samples about to be held in memory.
-    fn hold(&mut self, samples: usize) -> Result<(), EvalError> {
-        self.held = self.held.saturating_add(samples);
-        if self.held > self.settings.max_samples {
-            return Err(EvalError::TooManySamples);
-        }
-        self.check_canceled()
+    /// What becomes of a metric's name when the metric has become something else.
+    fn nameless(&self) -> Name {
+        if self.settings.delayed_name_removal { Name::Leaving } else { Name::Gone }
     }
 
-    fn check_canceled(&self) -> Result<(), EvalError> {
-        if self.cancel.is_canceled() { Err(EvalError::Canceled) } else { Ok(()) }
+    /// Takes the names of rows, now or later.
+    fn drop_names(&self, rows: &mut [Row]) {
+        let how = self.nameless();
+        rows.iter_mut().for_each(|row| row.drop_name(how));
     }
 
     /// The time that an expression under `shift` looks at when evaluated at `at`.
@@ -252,15 +327,19 @@ impl<'a> Evaluator<'a> {
     }
 
     fn eval(&mut self, expr: &Expr, grid: Grid) -> Result<Output, EvalError> {
-        self.check_canceled()?;
         if grid.count > self.settings.max_samples {
             return Err(EvalError::TooManySamples);
         }
-        let before = self.held;
-        let output = self.eval_node(expr, grid)?;
+        self.budget.check_canceled()?;
+        let before = *self.budget.held.get_mut();
+        let output = if grid.count > 1 && is_step_invariant(expr) {
+            self.eval_node(expr, grid.first())?.repeated(grid)
+        } else {
+            self.eval_node(expr, grid)?
+        };
         // What the children held is gone by now.
-        self.held = before;
-        self.hold(output.size())?;
+        *self.budget.held.get_mut() = before;
+        self.budget.hold(output.size())?;
         Ok(output)
     }
 
@@ -269,7 +348,10 @@ impl<'a> Evaluator<'a> {
             Expr::Number(number) => Ok(Output::Scalar(self.constant(number.value, grid)?)),
             Expr::Text(text) => Ok(Output::Text(text.value.clone())),
             Expr::Paren(inner, _) => self.eval(inner, grid),
-            Expr::Selector(selector) => self.select(selector, grid, |sample| sample.value).map(Output::Vector),
+            Expr::Selector(selector) => {
+                let supply = self.instant(selector, grid, Pick::Value)?;
+                self.collect(supply, grid).map(Output::Vector)
+            }
             Expr::Range(_) | Expr::Subquery(_) => {
                 Err(EvalError::execution("a range vector can only be the argument of a function"))
             }
@@ -289,17 +371,20 @@ impl<'a> Evaluator<'a> {
             Output::Scalar(values) => Ok(Output::Scalar(values.into_iter().map(|value| -value).collect())),
             Output::Vector(mut rows) => {
                 for row in &mut rows {
-                    row.labels = row.labels.without_name();
-                    map_values(&mut row.values, |value| -value);
+                    map_values(&mut row.points.values, |value| -value);
+                    for histogram in row.points.histograms.iter_mut().flatten() {
+                        native::multiply(Arc::make_mut(histogram), -1.0);
+                    }
                 }
-                unique(rows).map(Output::Vector)
+                self.drop_names(&mut rows);
+                if self.settings.delayed_name_removal { Ok(rows) } else { unique(rows) }.map(Output::Vector)
             }
             Output::Text(_) => Err(EvalError::execution("unary expression on a string")),
         }
     }
 
     fn constant(&mut self, value: f64, grid: Grid) -> Result<Vec<f64>, EvalError> {
-        self.hold(grid.count)?;
+        self.budget.check(grid.count)?;
         Ok(vec![value; grid.count])
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::ast::ValueType;
-use super::eval::window::{self, Window};
+use super::eval::over::Over;
 use super::eval::{calendar, math};
 
 /// How many arguments a function takes, given how many it names.
@@ -30,6 +30,18 @@ pub struct Function {
     pub(crate) body: Body,
 }
 
+impl Function {
+    /// Whether the same arguments can give something else at another evaluation time.
+    pub(crate) fn looks_at_the_time(&self) -> bool {
+        match self.body {
+            Body::Map(_) => false,
+            Body::Calendar(_) => true,
+            Body::Over(over) => over.looks_at_the_time(),
+            Body::Special(special) => matches!(special, Special::Time | Special::Timestamp),
+        }
+    }
+}
+
 impl PartialEq for Function {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
@@ -50,9 +62,7 @@ pub(crate) enum Body {
     /// Takes values as unix seconds and reads a calendar; the evaluation time when there is no argument.
     Calendar(fn(&calendar::Date) -> f64),
     /// Folds the samples of a window into one value.
-    Window(fn(&Window<'_>) -> Option<f64>),
-    /// Like `Window`, but the answer is still that metric and keeps its name.
-    Pick(fn(&Window<'_>) -> Option<f64>),
+    Over(Over),
     /// Anything else.
     Special(Special),
 }
@@ -60,19 +70,20 @@ pub(crate) enum Body {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Special {
     Absent,
-    AbsentOverTime,
     Clamp,
     ClampMin,
     ClampMax,
-    DoubleExponentialSmoothing,
+    HistogramAvg,
+    HistogramCount,
     HistogramFraction,
     HistogramQuantile,
+    HistogramStddev,
+    HistogramStdvar,
+    HistogramSum,
+    Info,
     LabelJoin,
     LabelReplace,
-    /// Works on native histograms only, of which there are none: answers nothing.
-    NativeHistogram,
     Pi,
-    QuantileOverTime,
     Round,
     Scalar,
     Sort,
@@ -102,8 +113,8 @@ const fn calendar(name: &'static str, body: fn(&calendar::Date) -> f64) -> Funct
     Function { name, args: &[V], arity: Arity::LastOptional, returns: V, body: Body::Calendar(body) }
 }
 
-const fn window(name: &'static str, body: fn(&Window<'_>) -> Option<f64>) -> Function {
-    Function { name, args: &[M], arity: Arity::Exact, returns: V, body: Body::Window(body) }
+const fn over(name: &'static str, body: Over) -> Function {
+    Function { name, args: &[M], arity: Arity::Exact, returns: V, body: Body::Over(body) }
 }
 
 const fn special(name: &'static str, args: &'static [ValueType], returns: ValueType, body: Special) -> Function {
@@ -113,63 +124,64 @@ const fn special(name: &'static str, args: &'static [ValueType], returns: ValueT
 static FUNCTIONS: &[Function] = &[
     map("abs", f64::abs),
     special("absent", &[V], V, Special::Absent),
-    special("absent_over_time", &[M], V, Special::AbsentOverTime),
+    over("absent_over_time", Over::Absent),
     map("acos", f64::acos),
     map("acosh", f64::acosh),
     map("asin", f64::asin),
     map("asinh", f64::asinh),
     map("atan", f64::atan),
     map("atanh", f64::atanh),
-    window("avg_over_time", window::avg),
+    over("avg_over_time", Over::Avg),
     map("ceil", f64::ceil),
-    window("changes", window::changes),
+    over("changes", Over::Changes),
     special("clamp", &[V, S, S], V, Special::Clamp),
     special("clamp_max", &[V, S], V, Special::ClampMax),
     special("clamp_min", &[V, S], V, Special::ClampMin),
     map("cos", f64::cos),
     map("cosh", f64::cosh),
-    window("count_over_time", window::count),
+    over("count_over_time", Over::Count),
     calendar("day_of_month", |date| f64::from(date.day)),
     calendar("day_of_week", |date| f64::from(date.weekday)),
     calendar("day_of_year", |date| f64::from(date.day_of_year)),
     calendar("days_in_month", |date| f64::from(date.days_in_month)),
     map("deg", f64::to_degrees),
-    window("delta", window::delta),
-    window("deriv", window::deriv),
-    special("double_exponential_smoothing", &[M, S, S], V, Special::DoubleExponentialSmoothing),
+    over("delta", Over::Delta),
+    over("deriv", Over::Deriv),
+    Function { args: &[M, S, S], ..over("double_exponential_smoothing", Over::Smoothing) },
     map("exp", f64::exp),
-    Function { body: Body::Pick(window::first), ..window("first_over_time", window::first) },
+    over("first_over_time", Over::First),
     map("floor", f64::floor),
-    special("histogram_avg", &[V], V, Special::NativeHistogram),
-    special("histogram_count", &[V], V, Special::NativeHistogram),
+    special("histogram_avg", &[V], V, Special::HistogramAvg),
+    special("histogram_count", &[V], V, Special::HistogramCount),
     special("histogram_fraction", &[S, S, V], V, Special::HistogramFraction),
     special("histogram_quantile", &[S, V], V, Special::HistogramQuantile),
-    special("histogram_stddev", &[V], V, Special::NativeHistogram),
-    special("histogram_stdvar", &[V], V, Special::NativeHistogram),
-    special("histogram_sum", &[V], V, Special::NativeHistogram),
-    special("holt_winters", &[M, S, S], V, Special::DoubleExponentialSmoothing),
+    special("histogram_stddev", &[V], V, Special::HistogramStddev),
+    special("histogram_stdvar", &[V], V, Special::HistogramStdvar),
+    special("histogram_sum", &[V], V, Special::HistogramSum),
+    Function { args: &[M, S, S], ..over("holt_winters", Over::Smoothing) },
     calendar("hour", |date| f64::from(date.hour)),
-    window("idelta", window::idelta),
-    window("increase", window::increase),
-    window("irate", window::irate),
+    over("idelta", Over::Idelta),
+    over("increase", Over::Increase),
+    over("irate", Over::Irate),
+    Function { arity: Arity::LastOptional, ..special("info", &[V, V], V, Special::Info) },
     Function { arity: Arity::LastRepeats, ..special("label_join", &[V, T, T, T], V, Special::LabelJoin) },
     special("label_replace", &[V, T, T, T, T], V, Special::LabelReplace),
-    Function { body: Body::Pick(window::last), ..window("last_over_time", window::last) },
+    over("last_over_time", Over::Last),
     map("ln", f64::ln),
     map("log10", f64::log10),
     map("log2", f64::log2),
-    window("mad_over_time", window::mad),
-    window("max_over_time", window::max),
-    window("min_over_time", window::min),
+    over("mad_over_time", Over::Mad),
+    over("max_over_time", Over::Max),
+    over("min_over_time", Over::Min),
     calendar("minute", |date| f64::from(date.minute)),
     calendar("month", |date| f64::from(date.month)),
     special("pi", &[], S, Special::Pi),
-    Function { args: &[M, S], ..window("predict_linear", window::predict_linear) },
-    window("present_over_time", |window| (!window.samples.is_empty()).then_some(1.0)),
-    special("quantile_over_time", &[S, M], V, Special::QuantileOverTime),
+    Function { args: &[M, S], ..over("predict_linear", Over::PredictLinear) },
+    over("present_over_time", Over::Present),
+    Function { args: &[S, M], ..over("quantile_over_time", Over::Quantile) },
     map("rad", f64::to_radians),
-    window("rate", window::rate),
-    window("resets", window::resets),
+    over("rate", Over::Rate),
+    over("resets", Over::Resets),
     Function { arity: Arity::LastOptional, ..special("round", &[V, S], V, Special::Round) },
     special("scalar", &[V], S, Special::Scalar),
     map("sgn", math::sign),
@@ -180,17 +192,17 @@ static FUNCTIONS: &[Function] = &[
     Function { arity: Arity::LastRepeats, ..special("sort_by_label_desc", &[V, T], V, Special::SortByLabelDesc) },
     special("sort_desc", &[V], V, Special::SortDesc),
     map("sqrt", f64::sqrt),
-    window("stddev_over_time", |window| window::variance(window).map(f64::sqrt)),
-    window("stdvar_over_time", window::variance),
-    window("sum_over_time", window::sum),
+    over("stddev_over_time", Over::Stddev),
+    over("stdvar_over_time", Over::Stdvar),
+    over("sum_over_time", Over::Sum),
     map("tan", f64::tan),
     map("tanh", f64::tanh),
     special("time", &[], S, Special::Time),
     special("timestamp", &[V], V, Special::Timestamp),
-    window("ts_of_first_over_time", |window| window.samples.first().map(|sample| sample.at.as_secs_f64())),
-    window("ts_of_last_over_time", |window| window.samples.last().map(|sample| sample.at.as_secs_f64())),
-    window("ts_of_max_over_time", window::time_of_max),
-    window("ts_of_min_over_time", window::time_of_min),
+    over("ts_of_first_over_time", Over::TimeOfFirst),
+    over("ts_of_last_over_time", Over::TimeOfLast),
+    over("ts_of_max_over_time", Over::TimeOfMax),
+    over("ts_of_min_over_time", Over::TimeOfMin),
     special("vector", &[S], V, Special::Vector),
     calendar("year", |date| date.year as f64),
 ];

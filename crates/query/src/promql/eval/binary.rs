@@ -4,9 +4,16 @@ use std::collections::HashMap;
 
 use signal::Labels;
 
-use super::rows::{ABSENT, Grid, Row, is_present, merge, same_labelset};
+use super::call::at;
+use super::keys::{Choice, Places};
+use super::rows::{ABSENT, Grid, Name, Point, Points, Row, is_name, is_present, merge_relabelled, same_labelset};
 use super::{EvalError, Evaluator, Output};
-use crate::promql::ast::{Binary, BinaryOp, Cardinality, Matching};
+use crate::promql::annotations::Annotation;
+use crate::promql::ast::{Binary, BinaryOp, Cardinality, Fill, Matching};
+
+mod values;
+
+use values::{Outcome, apply, calculate, compare};
 
 impl Evaluator<'_> {
     pub(super) fn binary(&mut self, binary: &Binary, grid: Grid) -> Result<Output, EvalError> {
@@ -14,33 +21,86 @@ impl Evaluator<'_> {
         let right = self.eval(&binary.right, grid)?;
         match (left, right) {
             (Output::Scalar(left), Output::Scalar(right)) => {
-                let pairs = left.into_iter().zip(right);
-                Ok(Output::Scalar(pairs.map(|(left, right)| apply(binary.op, left, right).as_number()).collect()))
+                let number = |(left, right)| match compare(binary.op, left, right) {
+                    Some(holds) => f64::from(u8::from(holds)),
+                    None => calculate(binary.op, left, right).unwrap_or(f64::NAN),
+                };
+                Ok(Output::Scalar(left.into_iter().zip(right).map(number).collect()))
             }
-            (Output::Vector(rows), Output::Scalar(scalars)) => {
-                with_scalar(binary, rows, |step, value| (value, scalar_at(&scalars, step)))
-            }
-            (Output::Scalar(scalars), Output::Vector(rows)) => {
-                with_scalar(binary, rows, |step, value| (scalar_at(&scalars, step), value))
-            }
+            (Output::Vector(rows), Output::Scalar(scalars)) => self.with_scalar(binary, rows, &scalars, false),
+            (Output::Scalar(scalars), Output::Vector(rows)) => self.with_scalar(binary, rows, &scalars, true),
             (Output::Vector(left), Output::Vector(right)) => {
                 let default = Matching {
                     cardinality: if binary.op.is_set() { Cardinality::ManyToMany } else { Cardinality::OneToOne },
                     labels: Vec::new(),
                     on: false,
                     include: Vec::new(),
+                    fill: Fill::default(),
                 };
                 let matching = binary.matching.as_ref().unwrap_or(&default);
-                self.hold((left.len() + right.len()).saturating_mul(grid.count))?;
+                self.budget.hold((left.len() + right.len()).saturating_mul(grid.count))?;
                 match binary.op {
                     BinaryOp::And => Ok(Output::Vector(intersect(matching, left, &right, true, grid))),
                     BinaryOp::Unless => Ok(Output::Vector(intersect(matching, left, &right, false, grid))),
-                    BinaryOp::Or => union(matching, left, right, grid).map(Output::Vector),
+                    BinaryOp::Or => self.union(matching, left, right, grid).map(Output::Vector),
                     _ => self.matched(binary, matching, left, right, grid).map(Output::Vector),
                 }
             }
             (Output::Text(_), _) | (_, Output::Text(_)) => Err(EvalError::execution("binary expression on a string")),
         }
+    }
+
+    /// A vector and a scalar, which is on the left when `swapped`.
+    fn with_scalar(
+        &mut self,
+        binary: &Binary,
+        mut rows: Vec<Row>,
+        scalars: &[f64],
+        swapped: bool,
+    ) -> Result<Output, EvalError> {
+        let drops_name = drops_name(binary);
+        let mut remarks = Vec::new();
+        for row in &mut rows {
+            for (step, value) in row.points.values.iter_mut().enumerate().filter(|(_, value)| is_present(**value)) {
+                let (left, right) = if swapped { (at(scalars, step), *value) } else { (*value, at(scalars, step)) };
+                *value = match compare(binary.op, left, right) {
+                    Some(holds) if binary.returns_bool => f64::from(u8::from(holds)),
+                    Some(true) => *value,
+                    Some(false) => ABSENT,
+                    None => calculate(binary.op, left, right).unwrap_or(ABSENT),
+                };
+            }
+            if row.points.histograms.is_empty() {
+                continue;
+            }
+            for (step, histogram) in std::mem::take(&mut row.points.histograms).into_iter().enumerate() {
+                let Some(histogram) = histogram else { continue };
+                let (number, own) = (Point::Float(at(scalars, step)), Point::Histogram(histogram));
+                let (left, right) = if swapped { (&number, &own) } else { (&own, &number) };
+                match apply(binary.op, left, right, &mut remarks) {
+                    Outcome::Point(point) => row.points.put(step, point),
+                    Outcome::Holds(holds) if binary.returns_bool => {
+                        row.points.put(step, Point::Float(f64::from(u8::from(holds))));
+                    }
+                    Outcome::Holds(true) => row.points.put(step, own),
+                    Outcome::Holds(false) | Outcome::Nothing => {}
+                }
+            }
+        }
+        self.remark(remarks, binary);
+        rows.retain(|row| !row.is_absent());
+        if drops_name { self.without_names(rows) } else { Ok(rows) }.map(Output::Vector)
+    }
+
+    fn remark(&mut self, remarks: Vec<Annotation>, binary: &Binary) {
+        for remark in remarks {
+            self.note(remark, binary.place);
+        }
+    }
+
+    fn without_names(&self, mut rows: Vec<Row>) -> Result<Vec<Row>, EvalError> {
+        self.drop_names(&mut rows);
+        if self.settings.delayed_name_removal { Ok(rows) } else { super::rows::merge(rows) }
     }
 
     /// Matches samples of the "many" side with those of the "one" side, step by step.
@@ -55,73 +115,143 @@ impl Evaluator<'_> {
         let swapped = matching.cardinality == Cardinality::OneToMany;
         let (many, one) = if swapped { (right, left) } else { (left, right) };
         let both = both_present(&many, &one, grid);
-        let mut groups: HashMap<Labels, Group> = HashMap::new();
+        let keys = choice(matching);
+        let mut places = Places::default();
+        let mut key = Vec::new();
+        let mut groups: Vec<Group> = Vec::new();
         for (index, row) in one.iter().enumerate() {
-            let group =
-                groups.entry(key(matching, &row.labels)).or_insert_with_key(|key| Group::new(key.clone(), grid));
-            for (step, value) in row.present() {
-                let (Some(slot), true) = (group.owners.get_mut(step), both.get(step) == Some(&true)) else {
-                    continue;
-                };
-                if let Some(other) = slot.and_then(|(other, _)| one.get(other)) {
-                    return Err(not_unique(group, swapped, row, other));
+            keys.write(row.raw_labels(), row.name() == Name::Gone, &mut key);
+            let (place, is_new) = places.place(&key);
+            if is_new {
+                groups.push(Group { members: Vec::new(), owners: Vec::new(), matched: Vec::new() });
+            }
+            if let Some(group) = groups.get_mut(place) {
+                group.members.push(index);
+            }
+        }
+        for group in groups.iter_mut().filter(|group| group.members.len() > 1) {
+            group.owners = vec![None; grid.count];
+            for index in &group.members {
+                let Some(row) = one.get(*index) else { continue };
+                for (step, slot) in group.owners.iter_mut().enumerate() {
+                    if both.get(step) != Some(&true) || !row.points.is_present(step) {
+                        continue;
+                    }
+                    if let Some(other) = slot.and_then(|other: usize| one.get(other)) {
+                        return Err(not_unique(matching, swapped, row, other));
+                    }
+                    *slot = Some(*index);
                 }
-                *slot = Some((index, value));
             }
         }
         let mut answers = Answers { rows: Vec::new(), places: HashMap::new(), contributors: Vec::new() };
+        let mut remarks = Vec::new();
+        // Upstream takes the name at once when the operator is one of arithmetic.
+        let leaves = binary.returns_bool && self.settings.delayed_name_removal;
         for row in &many {
-            self.check_canceled()?;
-            let Some(group) = groups.get_mut(&key(matching, &row.labels)) else {
-                continue;
-            };
-            let mut place: Option<(usize, usize)> = None;
-            for (step, value) in row.present() {
-                let Some((owner, partner)) = group.owners.get(step).copied().flatten() else {
+            self.budget.check_canceled()?;
+            keys.write(row.raw_labels(), row.name() == Name::Gone, &mut key);
+            let Some(place) = places.find(&key) else { continue };
+            let Some(group) = groups.get_mut(place) else { continue };
+            let mut target: Option<(usize, usize)> = None;
+            for step in 0..grid.count {
+                let Some(owner) = group.owner(step) else { continue };
+                let Some(partner) = one.get(owner) else { continue };
+                let Some(outcome) = meet(binary, &row.points, &partner.points, step, swapped, &mut remarks) else {
                     continue;
                 };
-                let (left, right) = if swapped { (partner, value) } else { (value, partner) };
-                let value = match apply(binary.op, left, right) {
-                    Applied::Number(value) => value,
-                    Applied::Holds(holds) if binary.returns_bool => f64::from(u8::from(holds)),
-                    Applied::Holds(true) => left,
-                    Applied::Holds(false) => continue,
-                };
-                if matching.cardinality == Cardinality::OneToOne
-                    && group.matched.get_mut(step).is_some_and(|matched| std::mem::replace(matched, true))
-                {
+                if matching.cardinality == Cardinality::OneToOne && group.is_matched_again(step, grid) {
                     return Err(EvalError::execution(
                         "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)",
                     ));
                 }
-                let at = match place {
+                let at = match target {
                     Some((known, at)) if known == owner => at,
                     _ => {
-                        let Some(partner) = one.get(owner) else { continue };
-                        self.hold(grid.count)?;
-                        answers.place(result_labels(binary, matching, row, partner), grid)
+                        self.budget.hold(grid.count)?;
+                        let labels = result_labels(binary, matching, row, partner, leaves);
+                        answers.place(labels, if leaves { Name::Leaving } else { Name::Kept }, grid)
                     }
                 };
-                place = Some((owner, at));
-                answers.put(at, step, value, &group.key)?;
+                target = Some((owner, at));
+                answers.put(at, step, outcome, place)?;
             }
         }
+        self.remark(remarks, binary);
         Ok(answers.rows)
+    }
+
+    /// `or`
+    fn union(
+        &mut self,
+        matching: &Matching,
+        mut left: Vec<Row>,
+        mut right: Vec<Row>,
+        grid: Grid,
+    ) -> Result<Vec<Row>, EvalError> {
+        restrict(matching, &mut right, &Presence::of(matching, &left, grid), false);
+        left.append(&mut right);
+        merge_relabelled(left)
     }
 }
 
-/// The samples of the "one" side that share a match key.
+/// Whether the operator makes something else of a metric, so that its name goes.
+fn drops_name(binary: &Binary) -> bool {
+    !binary.op.is_comparison() || binary.returns_bool
+}
+
+/// What two series give at one step where both have something.
+fn meet(
+    binary: &Binary,
+    many: &Points,
+    one: &Points,
+    step: usize,
+    swapped: bool,
+    remarks: &mut Vec<Annotation>,
+) -> Option<Point> {
+    let (left, right) = if swapped { (one, many) } else { (many, one) };
+    if left.histograms.is_empty() && right.histograms.is_empty() {
+        let (left, right) = (*left.values.get(step)?, *right.values.get(step)?);
+        if !is_present(left) || !is_present(right) {
+            return None;
+        }
+        return match compare(binary.op, left, right) {
+            Some(holds) if binary.returns_bool => Some(Point::Float(f64::from(u8::from(holds)))),
+            Some(holds) => holds.then_some(Point::Float(left)),
+            None => calculate(binary.op, left, right).map(Point::Float),
+        };
+    }
+    let (left, right) = (left.at(step)?, right.at(step)?);
+    match apply(binary.op, &left, &right, remarks) {
+        Outcome::Point(point) => Some(point),
+        Outcome::Holds(holds) if binary.returns_bool => Some(Point::Float(f64::from(u8::from(holds)))),
+        Outcome::Holds(true) => Some(left),
+        Outcome::Holds(false) | Outcome::Nothing => None,
+    }
+}
+
+/// The rows of the "one" side that share a match key.
 struct Group {
-    key: Labels,
-    /// By step: which row, and its value.
-    owners: Vec<Option<(usize, f64)>>,
-    /// By step: whether a one-to-one partner has been found.
+    members: Vec<usize>,
+    /// With several members: which of them has something, by step.
+    owners: Vec<Option<usize>>,
+    /// Whether a one-to-one partner has been found, by step; empty until one has.
     matched: Vec<bool>,
 }
 
 impl Group {
-    fn new(key: Labels, grid: Grid) -> Self {
-        Self { key, owners: vec![None; grid.count], matched: vec![false; grid.count] }
+    fn owner(&self, step: usize) -> Option<usize> {
+        match self.members.as_slice() {
+            [only] => Some(*only),
+            _ => self.owners.get(step).copied().flatten(),
+        }
+    }
+
+    fn is_matched_again(&mut self, step: usize, grid: Grid) -> bool {
+        if self.matched.is_empty() {
+            self.matched = vec![false; grid.count];
+        }
+        self.matched.get_mut(step).is_some_and(|matched| std::mem::replace(matched, true))
     }
 }
 
@@ -129,76 +259,83 @@ impl Group {
 struct Answers {
     rows: Vec<Row>,
     places: HashMap<Labels, usize>,
-    /// The match key whose sample came first, by row.
-    contributors: Vec<Labels>,
+    /// The match group that contributed last, by row.
+    contributors: Vec<usize>,
 }
 
 impl Answers {
-    fn place(&mut self, labels: Labels, grid: Grid) -> usize {
+    fn place(&mut self, labels: Labels, name: Name, grid: Grid) -> usize {
         let next = self.rows.len();
         let place = *self.places.entry(labels.clone()).or_insert(next);
         if place == next {
-            self.rows.push(Row::absent(labels, grid));
-            self.contributors.push(Labels::empty());
+            self.rows.push(Row::absent(labels, name, grid));
+            self.contributors.push(usize::MAX);
         }
         place
     }
 
-    fn put(&mut self, place: usize, step: usize, value: f64, key: &Labels) -> Result<(), EvalError> {
-        let slot = self.rows.get_mut(place).and_then(|row| row.values.get_mut(step));
-        let (Some(slot), Some(contributor)) = (slot, self.contributors.get_mut(place)) else {
+    fn put(&mut self, place: usize, step: usize, point: Point, group: usize) -> Result<(), EvalError> {
+        let (Some(row), Some(contributor)) = (self.rows.get_mut(place), self.contributors.get_mut(place)) else {
             return Ok(());
         };
-        if is_present(*slot) {
-            return Err(if contributor == key {
+        if row.points.is_present(step) {
+            return Err(if *contributor == group {
                 EvalError::execution("multiple matches for labels: grouping labels must ensure unique matches")
             } else {
                 same_labelset()
             });
         }
-        *slot = value;
-        *contributor = key.clone();
+        match point {
+            Point::Float(value) => {
+                if let Some(slot) = row.points.values.get_mut(step) {
+                    *slot = value;
+                }
+            }
+            Point::Histogram(_) => row.points.put(step, point),
+        }
+        *contributor = group;
         Ok(())
     }
 }
 
 /// The labels by which two samples find each other.
-fn key(matching: &Matching, labels: &Labels) -> Labels {
-    let listed = |name: &str| matching.labels.iter().any(|label| label == name);
-    if matching.on {
-        return labels.without(|name| !listed(name));
-    }
-    labels.without(|name| name == Labels::NAME || listed(name))
+fn choice(matching: &Matching) -> Choice {
+    if matching.on { Choice::only(&matching.labels) } else { Choice::without(&matching.labels) }
 }
 
 /// The labels of a result (upstream `resultMetric`).
-fn result_labels(binary: &Binary, matching: &Matching, many: &Row, one: &Row) -> Labels {
-    let drops_name = !binary.op.is_comparison() || binary.returns_bool;
-    let base = if drops_name { many.labels.without_name() } else { many.labels.clone() };
-    if matching.cardinality == Cardinality::OneToOne {
-        let listed = |name: &str| matching.labels.iter().any(|label| label == name);
-        return base.without(|name| if matching.on { !listed(name) } else { listed(name) });
+fn result_labels(binary: &Binary, matching: &Matching, many: &Row, one: &Row, leaves: bool) -> Labels {
+    let is_gone = many.name() == Name::Gone || (drops_name(binary) && !leaves);
+    let listed = |name: &str| matching.labels.iter().any(|label| label == name);
+    let base = many.raw_labels().without(|name| {
+        let dropped = match (matching.cardinality, matching.on) {
+            (Cardinality::OneToOne, true) => !listed(name),
+            (Cardinality::OneToOne, false) => listed(name),
+            (Cardinality::ManyToOne | Cardinality::OneToMany | Cardinality::ManyToMany, _) => false,
+        };
+        dropped || (is_gone && is_name(name))
+    });
+    if matching.cardinality == Cardinality::OneToOne || matching.include.is_empty() {
+        return base;
     }
-    matching.include.iter().fold(base, |labels, name| labels.with(name, one.labels.get_or_empty(name)))
+    let one = one.labels();
+    matching.include.iter().fold(base, |labels, name| labels.with(name, one.get_or_empty(name)))
 }
 
 /// Which steps have samples on both sides; at others nothing is matched, so nothing can be wrong.
 fn both_present(many: &[Row], one: &[Row], grid: Grid) -> Vec<bool> {
     let presence = |rows: &[Row]| {
         let mut present = vec![false; grid.count];
-        for row in rows {
-            for (present, value) in present.iter_mut().zip(&row.values) {
-                *present |= is_present(*value);
-            }
-        }
+        rows.iter().for_each(|row| row.points.mark(&mut present));
         present
     };
     presence(many).into_iter().zip(presence(one)).map(|(many, one)| many && one).collect()
 }
 
-fn not_unique(group: &Group, swapped: bool, row: &Row, other: &Row) -> EvalError {
+fn not_unique(matching: &Matching, swapped: bool, row: &Row, other: &Row) -> EvalError {
     let side = if swapped { "left" } else { "right" };
-    let (key, row, other) = (braces(&group.key), braces(&row.labels), braces(&other.labels));
+    let key = choice(matching).of(row.raw_labels(), row.name() == Name::Gone);
+    let (key, row, other) = (braces(&key), braces(&row.labels()), braces(&other.labels()));
     EvalError::execution(format!(
         "found duplicate series for the match group {key} on the {side} hand-side of the operation: [{row}, {other}]\
          ;many-to-many matching not allowed: matching labels must be unique on one side"
@@ -212,109 +349,48 @@ fn braces(labels: &Labels) -> String {
     format!("{{{}}}", pairs.join(", "))
 }
 
-/// By match key, the steps at which any row has a value.
-fn presence(matching: &Matching, rows: &[Row], grid: Grid) -> HashMap<Labels, Vec<bool>> {
-    let mut keys: HashMap<Labels, Vec<bool>> = HashMap::new();
-    for row in rows {
-        let present = keys.entry(key(matching, &row.labels)).or_insert_with(|| vec![false; grid.count]);
-        for (present, value) in present.iter_mut().zip(&row.values) {
-            *present |= is_present(*value);
-        }
-    }
-    keys
+/// By match key, the steps at which any row has something.
+struct Presence {
+    places: Places,
+    steps: Vec<Vec<bool>>,
 }
 
-/// Blanks the values of `rows` where the other side's presence is not as `wanted`.
-fn restrict(matching: &Matching, rows: &mut Vec<Row>, other: &HashMap<Labels, Vec<bool>>, wanted: bool) {
-    for row in rows.iter_mut() {
-        match other.get(&key(matching, &row.labels)) {
-            Some(present) => {
-                for (value, present) in row.values.iter_mut().zip(present) {
-                    if *present != wanted {
-                        *value = ABSENT;
-                    }
-                }
+impl Presence {
+    fn of(matching: &Matching, rows: &[Row], grid: Grid) -> Self {
+        let keys = choice(matching);
+        let (mut places, mut steps, mut key) = (Places::default(), Vec::new(), Vec::new());
+        for row in rows {
+            keys.write(row.raw_labels(), row.name() == Name::Gone, &mut key);
+            let (place, is_new) = places.place(&key);
+            if is_new {
+                steps.push(vec![false; grid.count]);
             }
-            None if wanted => row.values.fill(ABSENT),
-            None => {}
+            if let Some(present) = steps.get_mut(place) {
+                row.points.mark(present);
+            }
         }
+        Self { places, steps }
     }
-    rows.retain(|row| !row.is_absent());
+}
+
+/// Blanks what `rows` have where the other side's presence is not as `wanted`.
+fn restrict(matching: &Matching, rows: &mut Vec<Row>, other: &Presence, wanted: bool) {
+    let keys = choice(matching);
+    let mut key = Vec::new();
+    rows.retain_mut(|row| {
+        keys.write(row.raw_labels(), row.name() == Name::Gone, &mut key);
+        let Some(present) = other.places.find(&key).and_then(|place| other.steps.get(place)) else {
+            return !wanted;
+        };
+        for (step, _) in present.iter().enumerate().filter(|(_, present)| **present != wanted) {
+            row.points.blank(step);
+        }
+        !row.is_absent()
+    });
 }
 
 /// `and` (`wanted`) and `unless`.
 fn intersect(matching: &Matching, mut left: Vec<Row>, right: &[Row], wanted: bool, grid: Grid) -> Vec<Row> {
-    restrict(matching, &mut left, &presence(matching, right, grid), wanted);
+    restrict(matching, &mut left, &Presence::of(matching, right, grid), wanted);
     left
-}
-
-/// `or`
-fn union(matching: &Matching, mut left: Vec<Row>, mut right: Vec<Row>, grid: Grid) -> Result<Vec<Row>, EvalError> {
-    restrict(matching, &mut right, &presence(matching, &left, grid), false);
-    left.append(&mut right);
-    merge(left)
-}
-
-fn scalar_at(scalars: &[f64], step: usize) -> f64 {
-    scalars.get(step).copied().unwrap_or(f64::NAN)
-}
-
-/// A vector and a scalar; `sides` says which is left.
-fn with_scalar(
-    binary: &Binary,
-    mut rows: Vec<Row>,
-    sides: impl Fn(usize, f64) -> (f64, f64),
-) -> Result<Output, EvalError> {
-    let drops_name = !binary.op.is_comparison() || binary.returns_bool;
-    for row in &mut rows {
-        if drops_name {
-            row.labels = row.labels.without_name();
-        }
-        for (step, value) in row.values.iter_mut().enumerate().filter(|(_, value)| is_present(**value)) {
-            let (left, right) = sides(step, *value);
-            *value = match apply(binary.op, left, right) {
-                Applied::Number(value) => value,
-                Applied::Holds(holds) if binary.returns_bool => f64::from(u8::from(holds)),
-                Applied::Holds(true) => *value,
-                Applied::Holds(false) => ABSENT,
-            };
-        }
-    }
-    rows.retain(|row| !row.is_absent());
-    if drops_name { merge(rows).map(Output::Vector) } else { Ok(Output::Vector(rows)) }
-}
-
-/// What an operator says about two numbers.
-enum Applied {
-    Number(f64),
-    Holds(bool),
-}
-
-impl Applied {
-    fn as_number(&self) -> f64 {
-        match self {
-            Self::Number(value) => *value,
-            Self::Holds(holds) => f64::from(u8::from(*holds)),
-        }
-    }
-}
-
-fn apply(op: BinaryOp, left: f64, right: f64) -> Applied {
-    match op {
-        BinaryOp::Add => Applied::Number(left + right),
-        BinaryOp::Sub => Applied::Number(left - right),
-        BinaryOp::Mul => Applied::Number(left * right),
-        BinaryOp::Div => Applied::Number(left / right),
-        BinaryOp::Mod => Applied::Number(left % right),
-        BinaryOp::Pow => Applied::Number(left.powf(right)),
-        BinaryOp::Atan2 => Applied::Number(left.atan2(right)),
-        BinaryOp::Equal => Applied::Holds(left == right),
-        BinaryOp::NotEqual => Applied::Holds(left != right),
-        BinaryOp::Greater => Applied::Holds(left > right),
-        BinaryOp::Less => Applied::Holds(left < right),
-        BinaryOp::GreaterEqual => Applied::Holds(left >= right),
-        BinaryOp::LessEqual => Applied::Holds(left <= right),
-        // Set operators never get here: they are about presence, not numbers.
-        BinaryOp::And | BinaryOp::Or | BinaryOp::Unless => Applied::Number(f64::NAN),
-    }
 }

@@ -1,13 +1,14 @@
 //! Function calls.
 
-use signal::{Labels, MatchOp, Timestamp};
+use signal::{Histogram, Labels, MatchOp, Timestamp};
 
-use super::rows::{ABSENT, Grid, Row, is_present, merge, unique};
-use super::window::{self, Window};
+use super::over::Over;
+use super::rows::{ABSENT, Grid, Points, Row, is_present, merge};
+use super::source::Pick;
 use super::{EvalError, Evaluator, Output, calendar};
-use crate::promql::ast::{Call, Expr, ValueType};
+use crate::promql::ast::{Call, Expr};
 use crate::promql::functions::{Body, Special};
-use crate::promql::print::number_text;
+use crate::promql::native;
 
 impl Evaluator<'_> {
     pub(super) fn call(&mut self, call: &Call, grid: Grid) -> Result<Output, EvalError> {
@@ -17,18 +18,15 @@ impl Evaluator<'_> {
                 let read = |seconds: f64| calendar::date(seconds).map_or(f64::NAN, |date| read(&date));
                 if call.args.is_empty() {
                     let values = grid.times().map(|at| read(Timestamp(at).as_secs_f64())).collect();
-                    return Ok(Output::Vector(vec![Row { labels: Labels::empty(), values }]));
+                    return Ok(Output::Vector(vec![Row::floats(Labels::empty(), values)]));
                 }
                 self.mapped(call, grid, |_, value| read(value)).map(Output::Vector)
             }
-            Body::Window(body) => {
-                let rows = self.windowed(call, grid, |_, window| body(&window))?;
-                if matches!(call.function.name, "rate" | "increase") {
-                    self.doubt_counter(call, &rows);
-                }
-                nameless(rows).and_then(unique).map(Output::Vector)
+            Body::Over(over) => {
+                let supply = self.over(over, call, grid)?;
+                let rows = self.collect(supply, grid)?;
+                Ok(Output::Vector(if over == Over::Absent { absent(call, &rows, grid) } else { rows }))
             }
-            Body::Pick(body) => self.windowed(call, grid, |_, window| body(&window)).map(Output::Vector),
             Body::Special(special) => self.special(special, call, grid),
         }
     }
@@ -36,38 +34,21 @@ impl Evaluator<'_> {
     fn special(&mut self, special: Special, call: &Call, grid: Grid) -> Result<Output, EvalError> {
         match special {
             Special::Pi => self.constant(std::f64::consts::PI, grid).map(Output::Scalar),
-            Special::Time => Ok(Output::Scalar(grid.times().map(|at| Timestamp(at).as_secs_f64()).collect())),
+            Special::Time => {
+                self.budget.check(grid.count)?;
+                Ok(Output::Scalar(grid.times().map(|at| Timestamp(at).as_secs_f64()).collect()))
+            }
             Special::Scalar => self.only_value(call, grid).map(Output::Scalar),
             Special::Vector => {
                 let values = self.scalar(argument(call, 0)?, grid)?;
-                Ok(Output::Vector(vec![Row { labels: Labels::empty(), values }]))
+                Ok(Output::Vector(vec![Row::floats(Labels::empty(), values)]))
             }
             Special::Timestamp => self.timestamp(call, grid).map(Output::Vector),
             Special::Absent => {
                 let rows = self.vector(argument(call, 0)?, grid)?;
                 Ok(Output::Vector(absent(call, &rows, grid)))
             }
-            Special::AbsentOverTime => {
-                let rows = self.windowed(call, grid, |_, _| Some(1.0))?;
-                Ok(Output::Vector(absent(call, &rows, grid)))
-            }
-            Special::Clamp => {
-                let (low, high) = (self.scalar(argument(call, 1)?, grid)?, self.scalar(argument(call, 2)?, grid)?);
-                let bounds = |step: usize| (at(&low, step), at(&high, step));
-                let rows = self.mapped(call, grid, |step, value| {
-                    let (low, high) = bounds(step);
-                    if high < low { ABSENT } else { at_least(at_most(value, high), low) }
-                })?;
-                Ok(Output::Vector(rows))
-            }
-            Special::ClampMin => {
-                let low = self.scalar(argument(call, 1)?, grid)?;
-                self.mapped(call, grid, |step, value| at_least(value, at(&low, step))).map(Output::Vector)
-            }
-            Special::ClampMax => {
-                let high = self.scalar(argument(call, 1)?, grid)?;
-                self.mapped(call, grid, |step, value| at_most(value, at(&high, step))).map(Output::Vector)
-            }
+            Special::Clamp | Special::ClampMin | Special::ClampMax => self.clamp(special, call, grid),
             Special::Round => {
                 let to = match call.args.get(1) {
                     Some(to) => self.scalar(to, grid)?,
@@ -80,25 +61,6 @@ impl Evaluator<'_> {
                 };
                 self.mapped(call, grid, round).map(Output::Vector)
             }
-            Special::QuantileOverTime => {
-                let q = self.scalar(argument(call, 0)?, grid)?;
-                if let Some(odd) = q.iter().find(|q| !(0.0..=1.0).contains(*q)) {
-                    self.warn(&bad_quantile(*odd), argument(call, 0)?.place());
-                }
-                let rows = self.windowed(call, grid, |step, window| {
-                    window::quantile(&Window { parameter: at(&q, step), ..window })
-                })?;
-                nameless(rows).and_then(unique).map(Output::Vector)
-            }
-            Special::DoubleExponentialSmoothing => {
-                let (level, trend) = (self.scalar(argument(call, 1)?, grid)?, self.scalar(argument(call, 2)?, grid)?);
-                check_factors("smoothing", "sf", &level)?;
-                check_factors("trend", "tf", &trend)?;
-                let rows = self.windowed(call, grid, |step, window| {
-                    window::double_exponential_smoothing(&window, at(&level, step), at(&trend, step))
-                })?;
-                nameless(rows).and_then(unique).map(Output::Vector)
-            }
             Special::Sort | Special::SortDesc => {
                 let mut rows = self.vector(argument(call, 0)?, grid)?;
                 sort_by_value(&mut rows, special == Special::SortDesc, grid);
@@ -107,65 +69,75 @@ impl Evaluator<'_> {
             Special::SortByLabel | Special::SortByLabelDesc => self.sort_by_label(special, call, grid),
             Special::LabelReplace => self.label_replace(call, grid).map(Output::Vector),
             Special::LabelJoin => self.label_join(call, grid).map(Output::Vector),
+            Special::Info => self.info(call, grid).map(Output::Vector),
             Special::HistogramQuantile => self.histogram_quantile(call, grid).map(Output::Vector),
             Special::HistogramFraction => self.histogram_fraction(call, grid).map(Output::Vector),
-            Special::NativeHistogram => {
-                self.vector(argument(call, 0)?, grid)?;
-                Ok(Output::Vector(Vec::new()))
-            }
+            Special::HistogramAvg => self.summary(call, grid, native::mean),
+            Special::HistogramCount => self.summary(call, grid, |histogram| histogram.count),
+            Special::HistogramSum => self.summary(call, grid, |histogram| histogram.sum),
+            Special::HistogramStddev => self.summary(call, grid, |histogram| native::variance(histogram).sqrt()),
+            Special::HistogramStdvar => self.summary(call, grid, native::variance),
         }
     }
 
-    /// Evaluates the first argument and changes its values; drops metric names.
+    /// Evaluates the first argument and changes its numbers; histograms are passed over. Drops metric names.
     fn mapped(&mut self, call: &Call, grid: Grid, change: impl Fn(usize, f64) -> f64) -> Result<Vec<Row>, EvalError> {
         let mut rows = self.vector(argument(call, 0)?, grid)?;
         for row in &mut rows {
-            for (step, value) in row.values.iter_mut().enumerate().filter(|(_, value)| is_present(**value)) {
+            for (step, value) in row.points.values.iter_mut().enumerate().filter(|(_, value)| is_present(**value)) {
                 *value = change(step, *value);
             }
+            row.points.histograms.clear();
         }
-        nameless(rows).and_then(merge)
+        self.changed(rows)
     }
 
-    /// Evaluates the argument that is a range vector, and its scalar neighbour, window by window.
-    fn windowed(
-        &mut self,
-        call: &Call,
-        grid: Grid,
-        mut body: impl FnMut(usize, Window<'_>) -> Option<f64>,
-    ) -> Result<Vec<Row>, EvalError> {
-        let is_matrix = |expr: &&Expr| expr.value_type() == ValueType::Matrix;
-        let source = call.args.iter().find(is_matrix).ok_or_else(|| EvalError::execution("expected a range vector"))?;
-        let parameter = match (call.function.body, call.args.get(1)) {
-            (Body::Window(_), Some(parameter)) => self.scalar(parameter, grid)?,
-            _ => Vec::new(),
-        };
-        let windows = self.windows(source, grid)?;
-        self.over_windows(windows, grid, |step, window| {
-            body(step, Window { parameter: at(&parameter, step), ..window })
-        })
+    /// Rows that have become something else: without names, and without those that have nothing left.
+    fn changed(&self, mut rows: Vec<Row>) -> Result<Vec<Row>, EvalError> {
+        rows.retain(|row| !row.is_absent());
+        self.drop_names(&mut rows);
+        if self.settings.delayed_name_removal { Ok(rows) } else { merge(rows) }
     }
 
-    /// Says so when a metric used as a counter is not named like one.
-    fn doubt_counter(&mut self, call: &Call, rows: &[Row]) {
-        let (Some(name), Some(arg)) = (rows.first().and_then(|row| row.labels.metric_name()), call.args.first()) else {
-            return;
-        };
-        if ["_total", "_sum", "_count", "_bucket"].iter().any(|ending| name.ends_with(ending)) {
-            return;
+    /// Evaluates the first argument and reads a number off its histograms; numbers are passed over.
+    fn summary(&mut self, call: &Call, grid: Grid, read: impl Fn(&Histogram) -> f64) -> Result<Output, EvalError> {
+        let mut rows = self.vector(argument(call, 0)?, grid)?;
+        for row in &mut rows {
+            let mut points = Points::absent(grid.count);
+            for (value, histogram) in points.values.iter_mut().zip(&row.points.histograms) {
+                if let Some(histogram) = histogram {
+                    *value = read(histogram);
+                }
+            }
+            row.points = points;
         }
-        let message =
-            format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {name:?}");
-        self.inform(&message, arg.place());
+        self.changed(rows).map(Output::Vector)
     }
 
-    /// The value of a vector with exactly one series, else NaN.
+    fn clamp(&mut self, special: Special, call: &Call, grid: Grid) -> Result<Output, EvalError> {
+        let low = match special {
+            Special::ClampMax => vec![f64::NEG_INFINITY; grid.count],
+            _ => self.scalar(argument(call, 1)?, grid)?,
+        };
+        let high = match special {
+            Special::ClampMin => vec![f64::INFINITY; grid.count],
+            Special::ClampMax => self.scalar(argument(call, 1)?, grid)?,
+            _ => self.scalar(argument(call, 2)?, grid)?,
+        };
+        let rows = self.mapped(call, grid, |step, value| {
+            let (low, high) = (at(&low, step), at(&high, step));
+            if high < low { ABSENT } else { at_least(at_most(value, high), low) }
+        })?;
+        Ok(Output::Vector(rows))
+    }
+
+    /// The number of a vector with exactly one series of numbers, else NaN.
     fn only_value(&mut self, call: &Call, grid: Grid) -> Result<Vec<f64>, EvalError> {
         let rows = self.vector(argument(call, 0)?, grid)?;
         let mut values = vec![ABSENT; grid.count];
         let mut counts = vec![0_usize; grid.count];
         for row in &rows {
-            for ((value, count), found) in values.iter_mut().zip(&mut counts).zip(&row.values) {
+            for ((value, count), found) in values.iter_mut().zip(&mut counts).zip(&row.points.values) {
                 if is_present(*found) {
                     *value = *found;
                     *count += 1;
@@ -178,11 +150,21 @@ impl Evaluator<'_> {
     fn timestamp(&mut self, call: &Call, grid: Grid) -> Result<Vec<Row>, EvalError> {
         let arg = argument(call, 0)?;
         if let Expr::Selector(selector) = arg.unwrapped() {
-            let rows = self.select(selector, grid, |sample| sample.at.as_secs_f64())?;
-            return nameless(rows).and_then(merge);
+            let supply = self.instant(selector, grid, Pick::Time)?;
+            let rows = self.collect(supply, grid)?;
+            return self.changed(rows);
         }
-        let times: Vec<f64> = grid.times().map(|at| Timestamp(at).as_secs_f64()).collect();
-        self.mapped(call, grid, |step, _| at(&times, step))
+        let mut rows = self.vector(arg, grid)?;
+        for row in &mut rows {
+            let mut points = Points::absent(grid.count);
+            for (step, (value, time)) in points.values.iter_mut().zip(grid.times()).enumerate() {
+                if row.points.is_present(step) {
+                    *value = Timestamp(time).as_secs_f64();
+                }
+            }
+            row.points = points;
+        }
+        self.changed(rows)
     }
 }
 
@@ -193,7 +175,8 @@ pub(super) fn argument(call: &Call, index: usize) -> Result<&Expr, EvalError> {
         .ok_or_else(|| EvalError::execution(format!("missing argument in call to {:?}", call.function.name)))
 }
 
-fn at(values: &[f64], step: usize) -> f64 {
+/// The scalar of a step.
+pub(super) fn at(values: &[f64], step: usize) -> f64 {
     values.get(step).copied().unwrap_or(f64::NAN)
 }
 
@@ -207,32 +190,17 @@ fn at_most(value: f64, bound: f64) -> f64 {
     if value.is_nan() || bound.is_nan() { f64::NAN } else { value.min(bound) }
 }
 
-pub(super) fn bad_quantile(q: f64) -> String {
-    format!("quantile value should be between 0 and 1, got {}", number_text(q))
-}
-
-fn nameless(mut rows: Vec<Row>) -> Result<Vec<Row>, EvalError> {
-    for row in &mut rows {
-        row.labels = row.labels.without_name();
+/// Sorting means something only for a single step: a range query's answer is sorted by labels anyway. NaN comes last;
+/// histograms are left out.
+fn sort_by_value(rows: &mut Vec<Row>, descending: bool, grid: Grid) {
+    for row in rows.iter_mut() {
+        row.points.histograms.clear();
     }
-    Ok(rows)
-}
-
-fn check_factors(what: &str, short: &str, factors: &[f64]) -> Result<(), EvalError> {
-    match factors.iter().find(|factor| !(**factor > 0.0 && **factor < 1.0)) {
-        Some(factor) => {
-            Err(EvalError::execution(format!("invalid {what} factor. Expected: 0 < {short} < 1, got: {factor:.6}")))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Sorting means something only for a single step: a range query's answer is sorted by labels anyway. NaN comes last.
-fn sort_by_value(rows: &mut [Row], descending: bool, grid: Grid) {
+    rows.retain(|row| !row.is_absent());
     if grid.count != 1 {
         return;
     }
-    let value = |row: &Row| row.values.first().copied().unwrap_or(f64::NAN);
+    let value = |row: &Row| row.points.values.first().copied().unwrap_or(f64::NAN);
     rows.sort_by(|a, b| {
         let (a, b) = (value(a), value(b));
         let order = if descending { b.partial_cmp(&a) } else { a.partial_cmp(&b) };
@@ -242,14 +210,11 @@ fn sort_by_value(rows: &mut [Row], descending: bool, grid: Grid) {
 
 /// One series that is there whenever none of `rows` is, with the labels that the argument's matchers pin down.
 fn absent(call: &Call, rows: &[Row], grid: Grid) -> Vec<Row> {
-    let mut values = vec![1.0; grid.count];
+    let mut found = vec![false; grid.count];
     for row in rows {
-        for (value, found) in values.iter_mut().zip(&row.values) {
-            if is_present(*found) {
-                *value = ABSENT;
-            }
-        }
+        row.points.mark(&mut found);
     }
+    let values: Vec<f64> = found.into_iter().map(|found| if found { ABSENT } else { 1.0 }).collect();
     let matchers = match call.args.first().map(Expr::unwrapped) {
         Some(Expr::Selector(selector)) => selector.matchers.as_slice(),
         Some(Expr::Range(range)) => range.selector.matchers.as_slice(),
@@ -261,7 +226,7 @@ fn absent(call: &Call, rows: &[Row], grid: Grid) -> Vec<Row> {
         matcher.op == MatchOp::Equal && alike == 1
     });
     let labels = Labels::from_pairs(pinned.map(|matcher| (&matcher.name, &matcher.value)));
-    let row = Row { labels, values };
+    let row = Row::floats(labels, values);
     if row.is_absent() { Vec::new() } else { vec![row] }
 }
 

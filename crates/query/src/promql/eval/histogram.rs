@@ -1,16 +1,15 @@
-//! Quantiles and fractions of classic histograms: series per bucket, told apart by `le`.
-//!
-//! Native histograms would enter here too, as a second kind of value in a row.
+//! Quantiles and fractions of histograms: native ones, and classic ones, which are series per bucket told apart by `le`.
 
-use std::collections::HashMap;
+use signal::{Histogram, Labels};
 
-use signal::Labels;
-
-use super::call::{argument, bad_quantile};
-use super::rows::{ABSENT, Grid, Row, is_present, merge};
+use super::call::{argument, at};
+use super::keys::{Choice, Places};
+use super::rows::{Grid, Name, Points, Row, is_present, merge_relabelled};
 use super::{EvalError, Evaluator};
 use crate::lex::parse_number;
+use crate::promql::annotations::Annotation;
 use crate::promql::ast::{Call, Place};
+use crate::promql::native;
 
 const BOUND: &str = "le";
 
@@ -24,110 +23,151 @@ struct Bucket {
     count: f64,
 }
 
-/// The bucket series of one histogram.
-struct Histogram {
+/// What is known under one set of labels.
+struct Family {
     labels: Labels,
-    name: String,
-    /// Bound and counts by step.
-    buckets: Vec<(f64, Vec<f64>)>,
+    name: Name,
+    /// Bound of a classic bucket and the row with its counts.
+    buckets: Vec<(f64, usize)>,
+    /// The row with native histograms.
+    native: Option<usize>,
+}
+
+/// What a function makes of one histogram at one step.
+trait Measure {
+    fn native(&self, step: usize, histogram: &Histogram, metric: &str) -> (f64, Option<Annotation>);
+    /// The number, and whether counts had to be repaired.
+    fn classic(&self, step: usize, buckets: &mut Vec<Bucket>) -> (f64, bool);
+}
+
+struct Quantile(Vec<f64>);
+
+struct Fraction(Vec<f64>, Vec<f64>);
+
+impl Measure for Quantile {
+    fn native(&self, step: usize, histogram: &Histogram, metric: &str) -> (f64, Option<Annotation>) {
+        native::quantile(at(&self.0, step), histogram, metric)
+    }
+
+    fn classic(&self, step: usize, buckets: &mut Vec<Bucket>) -> (f64, bool) {
+        quantile(at(&self.0, step), buckets)
+    }
+}
+
+impl Measure for Fraction {
+    fn native(&self, step: usize, histogram: &Histogram, metric: &str) -> (f64, Option<Annotation>) {
+        native::fraction(at(&self.0, step), at(&self.1, step), histogram, metric)
+    }
+
+    fn classic(&self, step: usize, buckets: &mut Vec<Bucket>) -> (f64, bool) {
+        (fraction(at(&self.0, step), at(&self.1, step), buckets), false)
+    }
 }
 
 impl Evaluator<'_> {
-    /// `histogram_quantile(q, buckets)`
+    /// `histogram_quantile(q, histograms)`
     pub(super) fn histogram_quantile(&mut self, call: &Call, grid: Grid) -> Result<Vec<Row>, EvalError> {
         let q = self.scalar(argument(call, 0)?, grid)?;
-        let place = argument(call, 1)?.place();
-        if let Some(odd) = q.iter().find(|q| !(0.0..=1.0).contains(*q)) {
-            self.warn(&bad_quantile(*odd), argument(call, 0)?.place());
+        for odd in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
+            self.note(Annotation::invalid_quantile(*odd), argument(call, 0)?.place());
         }
-        let (rows, fixed) = self.over_histograms(call, 1, grid, |step, buckets| {
-            quantile(q.get(step).copied().unwrap_or(f64::NAN), buckets)
-        })?;
-        for name in fixed {
-            let see = "see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile";
-            let what = "input to histogram_quantile needed to be fixed for monotonicity";
-            self.inform(&format!("{what} ({see}) for metric name {name:?}"), place);
-        }
-        Ok(rows)
+        self.measured(call, 1, grid, &Quantile(q))
     }
 
-    /// `histogram_fraction(lower, upper, buckets)`
+    /// `histogram_fraction(lower, upper, histograms)`
     pub(super) fn histogram_fraction(&mut self, call: &Call, grid: Grid) -> Result<Vec<Row>, EvalError> {
         let (lower, upper) = (self.scalar(argument(call, 0)?, grid)?, self.scalar(argument(call, 1)?, grid)?);
-        let (rows, _) = self.over_histograms(call, 2, grid, |step, buckets| {
-            let at = |values: &[f64]| values.get(step).copied().unwrap_or(f64::NAN);
-            (fraction(at(&lower), at(&upper), buckets), false)
-        })?;
-        Ok(rows)
+        self.measured(call, 2, grid, &Fraction(lower, upper))
     }
 
-    /// Applies `body` to the buckets of every histogram at every step. Also answers the names of the metrics for which
-    /// it had to repair the counts.
-    fn over_histograms(
+    /// Measures every histogram of an argument at every step.
+    fn measured(
         &mut self,
         call: &Call,
         index: usize,
         grid: Grid,
-        mut body: impl FnMut(usize, &mut Vec<Bucket>) -> (f64, bool),
-    ) -> Result<(Vec<Row>, Vec<String>), EvalError> {
+        measure: &impl Measure,
+    ) -> Result<Vec<Row>, EvalError> {
         let arg = argument(call, index)?;
-        let input = self.vector(arg, grid)?;
-        let histograms = self.histograms(input, arg.place());
-        let (mut rows, mut fixed) = (Vec::new(), Vec::new());
-        for histogram in histograms {
-            self.check_canceled()?;
-            let mut row = Row::absent(histogram.labels.without_name(), grid);
-            let mut repaired = false;
-            for (step, value) in row.values.iter_mut().enumerate() {
-                let mut buckets: Vec<Bucket> = Vec::with_capacity(histogram.buckets.len());
-                for (bound, counts) in &histogram.buckets {
-                    let count = counts.get(step).copied().unwrap_or(ABSENT);
-                    if is_present(count) {
+        let rows = self.vector(arg, grid)?;
+        let (place, first) = (arg.place(), argument(call, 0)?.place());
+        let mut answers = Vec::new();
+        let mut buckets = Vec::new();
+        for family in self.families(&rows, place) {
+            self.budget.hold(grid.count)?;
+            let classic: Vec<(f64, &Points)> =
+                family.buckets.iter().filter_map(|(bound, row)| Some((*bound, &rows.get(*row)?.points))).collect();
+            let native = family.native.and_then(|row| rows.get(row)).map(|row| &row.points);
+            let metric = if family.name == Name::Gone { "" } else { family.labels.get_or_empty(Labels::NAME) };
+            let kept = if self.settings.delayed_name_removal { metric } else { "" };
+            let mut points = Points::absent(grid.count);
+            for (step, slot) in points.values.iter_mut().enumerate() {
+                buckets.clear();
+                for (bound, counts) in &classic {
+                    if let Some(count) = counts.values.get(step).copied().filter(|count| is_present(*count)) {
                         buckets.push(Bucket { bound: *bound, count });
                     }
                 }
-                if buckets.is_empty() {
-                    continue;
+                match native.and_then(|native| native.histogram(step)) {
+                    Some(_) if !buckets.is_empty() => self.note(Annotation::mixed_classic_native(metric), place),
+                    Some(histogram) => {
+                        let (value, remark) = measure.native(step, histogram, kept);
+                        *slot = value;
+                        if let Some(remark) = remark {
+                            self.note(remark, first);
+                        }
+                    }
+                    None if buckets.is_empty() => {}
+                    None => {
+                        let (value, repaired) = measure.classic(step, &mut buckets);
+                        *slot = value;
+                        if repaired {
+                            self.note(Annotation::forced_monotonicity(metric), place);
+                        }
+                    }
                 }
-                let forced;
-                (*value, forced) = body(step, &mut buckets);
-                repaired |= forced;
             }
-            if repaired && !fixed.contains(&histogram.name) {
-                fixed.push(histogram.name);
+            if points.is_absent() {
+                continue;
             }
-            if !row.is_absent() {
-                rows.push(row);
-            }
+            // The labels of buckets are put together anew, so that their name goes at once.
+            let name = if native.is_some() { self.nameless() } else { Name::Gone };
+            let labels = if classic.is_empty() { family.labels } else { family.labels.without(|label| label == BOUND) };
+            answers.push(Row::new(labels, name, points));
         }
-        Ok((merge(rows)?, fixed))
+        merge_relabelled(answers)
     }
 
-    fn histograms(&mut self, rows: Vec<Row>, place: Place) -> Vec<Histogram> {
-        let mut places: HashMap<Labels, usize> = HashMap::new();
-        let mut histograms: Vec<Histogram> = Vec::new();
-        for row in rows {
-            let name = row.labels.get_or_empty(Labels::NAME).to_owned();
-            let written = row.labels.get_or_empty(BOUND);
-            let Some(bound) = parse_number(written) else {
-                let message = format!(
-                    "bucket label \"le\" is missing or has a malformed value of {written:?} for metric name {name:?}"
-                );
-                self.warn(&message, place);
-                continue;
-            };
-            // Two metrics are two histograms, even when nothing but the name, which is dropped later, tells them apart.
-            let labels = row.labels.without(|label| label == BOUND);
-            let at = *places.entry(labels.clone()).or_insert(histograms.len());
-            match histograms.get_mut(at) {
-                Some(histogram) => histogram.buckets.push((bound, row.values)),
-                None => histograms.push(Histogram { labels, name, buckets: vec![(bound, row.values)] }),
+    /// Puts the series of each histogram together. Two metrics are two histograms, even when nothing but the name, which
+    /// is dropped later, tells them apart.
+    fn families(&mut self, rows: &[Row], place: Place) -> Vec<Family> {
+        let choice = Choice::Without(vec![BOUND.to_owned()]);
+        let (mut places, mut families, mut key) = (Places::default(), Vec::<Family>::new(), Vec::new());
+        for (index, row) in rows.iter().enumerate() {
+            let has_numbers = row.points.values.iter().copied().any(is_present);
+            let has_histograms = !row.points.histograms.is_empty();
+            let written = row.raw_labels().get_or_empty(BOUND);
+            let bound = parse_number(written).filter(|_| has_numbers);
+            if bound.is_none() && has_numbers {
+                self.note(Annotation::bad_bucket_label(row.metric_name(), written), place);
             }
+            if bound.is_none() && !has_histograms {
+                continue;
+            }
+            choice.write(row.raw_labels(), row.name() == Name::Gone, &mut key);
+            let (place, is_new) = places.place(&key);
+            if is_new {
+                let labels = row.raw_labels().clone();
+                families.push(Family { labels, name: row.name(), buckets: Vec::new(), native: None });
+            }
+            let Some(family) = families.get_mut(place) else { continue };
+            family.buckets.extend(bound.map(|bound| (bound, index)));
+            family.native = if has_histograms { Some(index) } else { family.native };
         }
-        for histogram in &mut histograms {
-            histogram.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for family in &mut families {
+            family.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
         }
-        histograms
+        families
     }
 }
 

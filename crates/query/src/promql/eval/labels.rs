@@ -2,8 +2,10 @@
 
 use std::cmp::Ordering;
 
+use signal::Labels;
+
 use super::call::argument;
-use super::rows::{Grid, Row, merge};
+use super::rows::{Grid, Name, Row, unique_relabelled};
 use super::{EvalError, Evaluator, Output};
 use crate::logql::go_regex;
 use crate::promql::ast::Call;
@@ -25,14 +27,15 @@ impl Evaluator<'_> {
             )));
         }
         for row in &mut rows {
-            let Some(found) = regex.captures(row.labels.get_or_empty(&source)) else {
+            let labels = row.labels();
+            let Some(found) = regex.captures(labels.get_or_empty(&source)) else {
                 continue;
             };
             let mut value = String::new();
             found.expand(&replacement, &mut value);
-            row.labels = row.labels.with(&destination, &value);
+            set(row, &labels, &destination, &value);
         }
-        merge(rows)
+        unique_relabelled(rows)
     }
 
     /// `label_join(v, destination, separator, source…)`
@@ -48,10 +51,11 @@ impl Evaluator<'_> {
             return Err(EvalError::execution(format!("invalid source label name in label_join(): {bad}")));
         }
         for row in &mut rows {
-            let values: Vec<&str> = sources.iter().map(|source| row.labels.get_or_empty(source)).collect();
-            row.labels = row.labels.with(&destination, &values.join(&separator));
+            let labels = row.labels();
+            let values: Vec<&str> = sources.iter().map(|source| labels.get_or_empty(source)).collect();
+            set(row, &labels, &destination, &values.join(&separator));
         }
-        merge(rows)
+        unique_relabelled(rows)
     }
 
     /// Orders by the labels named, then by all labels; numbers inside values count as numbers.
@@ -59,16 +63,18 @@ impl Evaluator<'_> {
         let mut rows = self.vector(argument(call, 0)?, grid)?;
         let names = self.names(call, 1, grid)?;
         if grid.count == 1 {
-            rows.sort_by(|a, b| {
+            let mut labelled: Vec<(Labels, Row)> = rows.drain(..).map(|row| (row.labels(), row)).collect();
+            labelled.sort_by(|(a, _), (b, _)| {
                 let by_names = names
                     .iter()
-                    .map(|name| natural(a.labels.get_or_empty(name), b.labels.get_or_empty(name)))
+                    .map(|name| natural(a.get_or_empty(name), b.get_or_empty(name)))
                     .find(|order| order.is_ne());
-                by_names.unwrap_or_else(|| a.labels.cmp(&b.labels))
+                by_names.unwrap_or_else(|| a.cmp(b))
             });
             if special == Special::SortByLabelDesc {
-                rows.reverse();
+                labelled.reverse();
             }
+            rows.extend(labelled.into_iter().map(|(_, row)| row));
         }
         Ok(Output::Vector(rows))
     }
@@ -76,6 +82,12 @@ impl Evaluator<'_> {
     fn names(&mut self, call: &Call, from: usize, grid: Grid) -> Result<Vec<String>, EvalError> {
         call.args.iter().skip(from).map(|arg| self.text(arg, grid)).collect()
     }
+}
+
+/// Sets a label of a row; a name that was leaving stays when it is set.
+fn set(row: &mut Row, labels: &Labels, destination: &str, value: &str) {
+    let name = if row.name() == Name::Leaving && destination != Labels::NAME { Name::Leaving } else { Name::Kept };
+    row.relabel(labels.with(destination, value), name);
 }
 
 /// Any UTF-8 is a name; U+FFFD is what the lexer makes of bytes that are not UTF-8.

@@ -25,6 +25,16 @@ impl Sum {
     }
 }
 
+impl Sum {
+    /// Adds two sums without losing what rounding loses, for numbers far from overflow.
+    pub(crate) fn join(self, other: Self) -> Self {
+        let sum = self.sum + other.sum;
+        let part = sum - self.sum;
+        let lost = (self.sum - (sum - part)) + (other.sum - part);
+        Self { sum, rest: self.rest + other.rest + lost }
+    }
+}
+
 /// A mean that stays exact as long as the sum does not overflow, and goes on incrementally when it would.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Mean {
@@ -57,6 +67,25 @@ impl Mean {
         let mut next = Sum { sum: weight * mean, rest: weight * self.state.rest };
         next.add(value / self.count);
         self.state = next;
+    }
+
+    /// How many values there were.
+    pub(crate) fn count(self) -> f64 {
+        self.count
+    }
+
+    /// The mean of this one's values and the other's.
+    pub(crate) fn join(self, other: Self) -> Self {
+        if self.count == 0.0 || other.count == 0.0 {
+            return if self.count == 0.0 { other } else { self };
+        }
+        let count = self.count + other.count;
+        let state = self.state.join(other.state);
+        if !self.incremental && !other.incremental && state.sum.is_finite() {
+            return Self { count, state, incremental: false };
+        }
+        let share = |mean: Self| mean.value() * (mean.count / count);
+        Self { count, state: Sum { sum: share(self) + share(other), rest: 0.0 }, incremental: true }
     }
 
     pub(crate) fn value(self) -> f64 {
@@ -104,7 +133,7 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_by(nan_first);
+    values.sort_unstable_by(nan_first);
     let last = values.len() - 1;
     let rank = q * last as f64;
     let lower = (rank.floor() as usize).min(last);

@@ -1,89 +1,127 @@
-//! Reading the store: instant selectors, windows and subqueries.
+//! Selectors and subqueries: which series, and what time each step looks at.
 
 use std::time::Duration;
 
-use signal::{Sample, TimeRange, Timestamp, is_stale};
-use store::Series;
+use signal::{MatchOp, TimeRange, Timestamp};
+use store::{Series, SeriesReader};
 
-use super::window::Window;
-use super::{ABSENT, EvalError, Evaluator, Expr, Grid, RangeSelector, Row, Selector, Subquery, TimeShift};
+use super::over::{Frame, Over, OverCall};
+use super::parallel::in_chunks;
+use super::rows::{Grid, Name, Row, is_typed, unique};
+use super::source::{Instant, Pick, Scratch, Source, Supply, Windowed};
+use super::{EvalError, Evaluator, Expr, Selector, Subquery, TimeShift, ValueType};
+use crate::promql::ast::Call;
+use crate::promql::functions::Body;
 
 pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// How many series are worked on between two looks at the cancel flag.
-const SERIES_PER_CHECK: usize = 256;
+/// So few series are put in order of their labels, because that reads better; for more it is not worth the time.
+const WORTH_SORTING: usize = 256;
+
+/// How many series a worker takes at a time when each becomes a row.
+const ROWS_AT_A_TIME: usize = 64;
+
+/// Numbers that have to be looked at before a second thread pays.
+const WORTH_A_THREAD: usize = 60_000;
 
 /// The samples a range function sees, and how to cut them into windows.
-pub(super) struct Windows {
-    series: Vec<Series>,
-    /// Window end of every step.
+struct Windows<'a> {
+    source: Source<'a>,
     ends: Vec<i64>,
     range: i64,
+    /// Whether all series are of one metric.
+    one_metric: bool,
 }
 
-impl Windows {
-    /// The window of a query with a single step, as series.
-    pub(super) fn cut(self) -> Vec<Series> {
-        let end = self.ends.first().copied().unwrap_or(0);
-        let start = end.saturating_sub(self.range);
-        let mut series = self.series;
-        for one in &mut series {
-            one.samples.retain(|sample| start < sample.at.0 && sample.at.0 <= end);
+impl<'a> Evaluator<'a> {
+    fn find(&self, selector: &Selector, range: TimeRange) -> Result<Vec<SeriesReader<'a>>, EvalError> {
+        self.budget.check_canceled()?;
+        let mut readers = self.snapshot.find(&selector.matchers, range);
+        if readers.len() > self.settings.max_series {
+            return Err(EvalError::TooManySeries { found: readers.len(), limit: self.settings.max_series });
         }
-        series
-    }
-}
-
-impl Evaluator<'_> {
-    fn load(&mut self, selector: &Selector, after: i64, until: i64) -> Result<Vec<Series>, EvalError> {
-        let range = TimeRange::new(Timestamp(after.saturating_add(1)), Timestamp(until));
-        let series = self.snapshot.select(&selector.matchers, range);
-        self.hold(series.iter().map(|series| series.samples.len()).sum())?;
-        Ok(series)
+        if readers.len() <= WORTH_SORTING {
+            readers.sort_by(|a, b| a.labels().cmp(b.labels()));
+        }
+        Ok(readers)
     }
 
-    /// The value of every selected series at every step: the newest sample within the lookback.
-    pub(super) fn select(
-        &mut self,
-        selector: &Selector,
-        grid: Grid,
-        pick: impl Fn(&Sample) -> f64,
-    ) -> Result<Vec<Row>, EvalError> {
+    /// The time each step looks at.
+    fn ends(&self, shift: TimeShift, grid: Grid) -> Result<Vec<i64>, EvalError> {
+        self.budget.check(grid.count)?;
+        Ok(grid.times().map(|at| self.shifted(shift, at)).collect())
+    }
+
+    /// The newest sample of every selected series at every step.
+    pub(super) fn instant(&self, selector: &Selector, grid: Grid, pick: Pick) -> Result<Supply<'a>, EvalError> {
         let lookback = millis(self.settings.lookback);
-        let first = self.shifted(selector.shift, grid.start);
-        let last = self.shifted(selector.shift, grid.end());
-        let series = self.load(selector, first.saturating_sub(lookback), last)?;
-        self.hold(series.len().saturating_mul(grid.count))?;
-        let mut rows = Vec::with_capacity(series.len());
-        for (index, series) in series.into_iter().enumerate() {
-            if index % SERIES_PER_CHECK == 0 {
-                self.check_canceled()?;
-            }
-            let mut samples = series.samples.iter().peekable();
-            let mut newest: Option<&Sample> = None;
-            let mut row = Row { labels: series.labels.clone(), values: Vec::with_capacity(grid.count) };
-            for at in grid.times() {
-                let at = self.shifted(selector.shift, at);
-                while let Some(sample) = samples.next_if(|sample| sample.at.0 <= at) {
-                    newest = Some(sample);
-                }
-                let live = newest.filter(|sample| sample.at.0 > at.saturating_sub(lookback) && !is_stale(sample.value));
-                row.values.push(live.map_or(ABSENT, &pick));
-            }
-            if !row.is_absent() {
-                rows.push(row);
-            }
-        }
-        Ok(rows)
+        let ends = self.ends(selector.shift, grid)?;
+        let range = reach(&ends, lookback);
+        let readers = if ends.is_empty() { Vec::new() } else { self.find(selector, range)? };
+        Ok(Supply::Instant(Instant { readers, range, ends, lookback, pick }))
     }
 
-    /// The windows of a range selector or subquery for every step.
-    pub(super) fn windows(&mut self, expr: &Expr, grid: Grid) -> Result<Windows, EvalError> {
+    /// The series of an expression, read as they are needed if that can be.
+    pub(super) fn supply(&mut self, expr: &Expr, grid: Grid) -> Result<Supply<'a>, EvalError> {
+        if grid.count <= 1 || !is_step_invariant(expr) {
+            match expr.unwrapped() {
+                Expr::Selector(selector) => return self.instant(selector, grid, Pick::Value),
+                Expr::Call(call) => {
+                    if let Body::Over(over) = call.function.body
+                        && over != Over::Absent
+                    {
+                        return self.over(over, call, grid);
+                    }
+                }
+                Expr::Number(_) | Expr::Text(_) | Expr::Range(_) | Expr::Subquery(_) => {}
+                Expr::Aggregate(_) | Expr::Binary(_) | Expr::Unary(_) | Expr::Paren(..) => {}
+            }
+        }
+        self.vector(expr, grid).map(Supply::Rows)
+    }
+
+    /// A function of a range vector.
+    pub(super) fn over(&mut self, over: Over, call: &Call, grid: Grid) -> Result<Supply<'a>, EvalError> {
+        let is_matrix = |expr: &&Expr| expr.value_type() == ValueType::Matrix;
+        let source = call.args.iter().find(is_matrix).ok_or_else(no_windows)?;
+        let mut scalars = Vec::new();
+        for arg in call.args.iter().filter(|arg| arg.value_type() == ValueType::Scalar) {
+            scalars.push(self.scalar(arg, grid)?);
+        }
+        let mut scalars = scalars.into_iter();
+        let windows = self.windows(source, grid)?;
+        let place = call.args.first().unwrap_or(source).place();
+        let name = if over.keeps_name() { Name::Kept } else { self.nameless() };
+        let frame = Frame { grid, ends: windows.ends, range: windows.range };
+        let (first, second) = (scalars.next().unwrap_or_default(), scalars.next().unwrap_or_default());
+        let typed = self.settings.type_and_unit_labels;
+        let call = OverCall { over, frame, first, second, place, typed };
+        let supply = Supply::Over(Box::new(Windowed { source: windows.source, call, name }));
+        // Series that only their metrics told apart clash once the names are gone; then they have to be compared first.
+        let is_certain = windows.one_metric || name != Name::Gone;
+        if is_certain || over == Over::Absent {
+            return Ok(supply);
+        }
+        self.collect(supply, grid).and_then(unique).map(Supply::Rows)
+    }
+
+    fn windows(&mut self, expr: &Expr, grid: Grid) -> Result<Windows<'a>, EvalError> {
         match expr.unwrapped() {
-            Expr::Range(range) => self.selector_windows(range, grid),
-            Expr::Subquery(subquery) => self.subquery_windows(subquery, grid),
+            Expr::Range(range) => {
+                let length = millis(range.range);
+                let ends = self.ends(range.selector.shift, grid)?;
+                let reach = reach(&ends, length);
+                let readers = if ends.is_empty() { Vec::new() } else { self.find(&range.selector, reach)? };
+                let names = |matcher: &signal::Matcher| {
+                    matcher.name == signal::Labels::NAME && matcher.op == MatchOp::Equal && !matcher.value.is_empty()
+                };
+                let one_metric = range.selector.matchers.iter().any(names)
+                    && !readers.iter().any(|reader| is_typed(reader.labels()));
+                Ok(Windows { source: Source::Store(readers, reach), ends, range: length, one_metric })
+            }
+            Expr::Subquery(subquery) => self.subquery(subquery, grid),
             Expr::Number(_) | Expr::Text(_) | Expr::Selector(_) | Expr::Call(_) | Expr::Aggregate(_) => {
                 Err(no_windows())
             }
@@ -91,24 +129,8 @@ impl Evaluator<'_> {
         }
     }
 
-    fn ends(&mut self, shift: TimeShift, grid: Grid) -> Result<Vec<i64>, EvalError> {
-        self.hold(grid.count)?;
-        Ok(grid.times().map(|at| self.shifted(shift, at)).collect())
-    }
-
-    fn selector_windows(&mut self, range: &RangeSelector, grid: Grid) -> Result<Windows, EvalError> {
-        let length = millis(range.range);
-        let ends = self.ends(range.selector.shift, grid)?;
-        let (first, last) = (ends.first().copied().unwrap_or(0), ends.last().copied().unwrap_or(0));
-        let mut series = self.load(&range.selector, first.saturating_sub(length), last)?;
-        for one in &mut series {
-            one.samples.retain(|sample| !is_stale(sample.value));
-        }
-        Ok(Windows { series, ends, range: length })
-    }
-
     /// Evaluates the inner expression once over all windows, at absolute multiples of the subquery's step.
-    fn subquery_windows(&mut self, subquery: &Subquery, grid: Grid) -> Result<Windows, EvalError> {
+    fn subquery(&mut self, subquery: &Subquery, grid: Grid) -> Result<Windows<'a>, EvalError> {
         let length = millis(subquery.range);
         let step = millis(subquery.step.unwrap_or(self.settings.subquery_step)).max(1);
         let ends = self.ends(subquery.shift, grid)?;
@@ -116,51 +138,89 @@ impl Evaluator<'_> {
         let until = ends.last().copied().unwrap_or(0);
         let start = after.div_euclid(step).saturating_add(1).saturating_mul(step);
         let inner = Grid::over(start, until, step);
-        if inner.count == 0 {
-            return Ok(Windows { series: Vec::new(), ends, range: length });
-        }
-        let rows = self.vector(&subquery.expr, inner)?;
-        let series = rows.into_iter().map(|row| row.into_series(inner)).collect();
-        Ok(Windows { series, ends, range: length })
+        let rows = if inner.count == 0 || ends.is_empty() { Vec::new() } else { self.vector(&subquery.expr, inner)? };
+        let mut names = rows.iter().map(|row| row.raw_labels().metric_name());
+        let first = names.next();
+        let one_metric = names.all(|name| Some(name) == first) && !rows.iter().any(|row| is_typed(row.raw_labels()));
+        Ok(Windows { source: Source::Rows(rows, inner), ends, range: length, one_metric })
     }
 
-    /// Applies `body` to every window of every series; series without any answer are left out.
-    pub(super) fn over_windows(
-        &mut self,
-        windows: Windows,
-        grid: Grid,
-        mut body: impl FnMut(usize, Window<'_>) -> Option<f64>,
-    ) -> Result<Vec<Row>, EvalError> {
-        self.hold(windows.series.len().saturating_mul(grid.count))?;
-        let mut rows = Vec::with_capacity(windows.series.len());
-        for series in windows.series {
-            self.check_canceled()?;
-            let samples = series.samples.as_slice();
-            let mut row = Row { labels: series.labels, values: Vec::with_capacity(grid.count) };
-            let (mut from, mut to) = (0, 0);
-            for (step, (at, end)) in grid.times().zip(&windows.ends).enumerate() {
-                let (start, end) = (end.saturating_sub(windows.range), *end);
-                let rest = |from: usize| samples.get(from..).unwrap_or_default().iter();
-                from += rest(from).take_while(|sample| sample.at.0 <= start).count();
-                to = to.max(from);
-                to += rest(to).take_while(|sample| sample.at.0 <= end).count();
-                let inside = samples.get(from..to).unwrap_or_default();
-                let value = (!inside.is_empty())
-                    .then_some(Window {
-                        samples: inside,
-                        start: Timestamp(start),
-                        end: Timestamp(end),
-                        at: Timestamp(at),
-                        parameter: f64::NAN,
-                    })
-                    .and_then(|window| body(step, window));
-                row.values.push(value.unwrap_or(ABSENT));
+    /// The samples in the only window of each series.
+    pub(super) fn raw(&mut self, expr: &Expr, grid: Grid) -> Result<Vec<Series>, EvalError> {
+        let Windows { source, ends, range, .. } = self.windows(expr, grid)?;
+        let end = ends.first().copied().unwrap_or(0);
+        let start = end.saturating_sub(range);
+        let inside = |at: Timestamp| start < at.0 && at.0 <= end;
+        let mut found = Vec::new();
+        for index in 0..source.len() {
+            let (mut samples, mut histograms) = (Vec::new(), Vec::new());
+            source.read(index, &mut samples, &mut histograms);
+            samples.retain(|sample| inside(sample.at));
+            histograms.retain(|sample| inside(sample.at));
+            self.budget.hold(samples.len() + histograms.len())?;
+            let Some(labels) = source.labels(index).filter(|_| !samples.is_empty() || !histograms.is_empty()) else {
+                continue;
+            };
+            let mut row = Row::absent(labels.clone(), source.name(index), grid);
+            row.finish();
+            found.push(Series { labels: row.labels(), samples, histograms });
+        }
+        found.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(found)
+    }
+
+    /// How many threads a piece of work is worth.
+    pub(super) fn threads_for(&self, cost: usize) -> usize {
+        (cost / WORTH_A_THREAD + 1).min(self.settings.threads.max(1))
+    }
+
+    /// Makes rows of all series that have anything.
+    pub(super) fn collect(&mut self, supply: Supply<'a>, grid: Grid) -> Result<Vec<Row>, EvalError> {
+        if let Supply::Rows(rows) = supply {
+            return Ok(rows);
+        }
+        let budget = &self.budget;
+        let threads = self.threads_for(supply.cost(grid));
+        let chunks = in_chunks(threads, supply.len(), ROWS_AT_A_TIME, |scratch: &mut Scratch, range| {
+            let mut rows = Vec::with_capacity(range.len());
+            for index in range {
+                let points = supply.read(index, scratch, budget)?;
+                if points.is_absent() {
+                    continue;
+                }
+                budget.hold(points.size())?;
+                let Some(labels) = supply.raw_labels(index) else { continue };
+                rows.push(Row::new(labels.clone(), supply.name(index), scratch.take_points()));
             }
-            if !row.is_absent() {
-                rows.push(row);
-            }
+            Ok((rows, std::mem::take(&mut scratch.notes)))
+        })?;
+        let mut rows = Vec::with_capacity(chunks.iter().map(|(rows, _)| rows.len()).sum());
+        for (more, notes) in chunks {
+            rows.extend(more);
+            self.notes.merge(notes);
         }
         Ok(rows)
+    }
+}
+
+/// All that steps look at which look back `length` milliseconds from `ends`.
+fn reach(ends: &[i64], length: i64) -> TimeRange {
+    let first = ends.iter().min().copied().unwrap_or(0);
+    let last = ends.iter().max().copied().unwrap_or(0);
+    TimeRange::new(Timestamp(first.saturating_sub(length).saturating_add(1)), Timestamp(last))
+}
+
+/// Whether an expression has the same value at every step of a query.
+pub(super) fn is_step_invariant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Number(_) | Expr::Text(_) => true,
+        Expr::Selector(selector) => selector.shift.at.is_some(),
+        Expr::Range(range) => range.selector.shift.at.is_some(),
+        Expr::Subquery(subquery) => subquery.shift.at.is_some(),
+        Expr::Call(call) => !call.function.looks_at_the_time() && expr.children().into_iter().all(is_step_invariant),
+        Expr::Aggregate(_) | Expr::Binary(_) | Expr::Unary(_) | Expr::Paren(..) => {
+            expr.children().into_iter().all(is_step_invariant)
+        }
     }
 }
 

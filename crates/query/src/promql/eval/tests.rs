@@ -33,7 +33,10 @@ fn too_many_samples_are_refused() {
     for (case, query, max_samples, fits) in [
         ("selector", "m", 200, true),
         ("selector", "m", 99, false),
-        ("window", "sum_over_time(m[10m])", 150, false),
+        ("window", "sum_over_time(m[10m])", 110, true),
+        ("window", "sum_over_time(m[10m])", 99, false),
+        ("groups only", "sum(sum_over_time(m[10m]))", 30, true),
+        ("groups only", "sum(sum_over_time(m[10m]))", 19, false),
         ("children are let go", "sum(m) + sum(m) + sum(m) + sum(m)", 260, true),
         ("subquery", "max_over_time(sum(m)[10m:1ms])", 10_000, false),
         ("endless subquery", "max_over_time(sum(m)[100y:1ms])", 50_000_000, false),
