@@ -1,14 +1,19 @@
-//! The text of a scrape: Prometheus 0.0.4 and OpenMetrics 1.0.
+//! The page of a scrape: the text formats Prometheus 0.0.4 and OpenMetrics 1.0, and protobuf.
 //!
 //! Follows Prometheus' own parsers (`model/textparse`), including UTF-8 names in quotes and the spelling of `le` and
 //! `quantile` as floats (`le="1"` becomes `le="1.0"`).
 
 mod cursor;
 mod number;
+mod protobuf;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use signal::{Exemplar, Labels, MetricKind, MetricMetadata, Sample, SeriesWrite, Timestamp};
+use signal::{
+    Exemplar, Histogram, HistogramSample, Labels, MetricKind, MetricMetadata, Sample, SeriesWrite, Timestamp,
+};
+use smallvec::smallvec;
 
 use crate::Limits;
 use cursor::Cursor;
@@ -38,11 +43,24 @@ fn place(line: usize, column: usize) -> String {
     if line == 0 { String::new() } else { format!("line {line}, column {column}: ") }
 }
 
-/// The two formats.
+/// The formats.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Format {
     Classic,
     OpenMetrics,
+    Protobuf,
+}
+
+/// Which form of a histogram is kept when the page has both. Only protobuf does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HistogramForm {
+    /// Classic buckets, also when there are none but native ones.
+    Classic,
+    /// The native histogram where there is one.
+    #[default]
+    Native,
+    /// The native histogram, and the classic buckets too.
+    Both,
 }
 
 /// A page with the knowledge which times it states itself.
@@ -56,27 +74,49 @@ pub(crate) struct Page {
 #[derive(Debug)]
 pub(crate) struct Point {
     pub(crate) labels: Labels,
-    pub(crate) value: f64,
+    pub(crate) value: Value,
     /// Only when the line says so.
     pub(crate) at: Option<Timestamp>,
-    pub(crate) exemplar: Option<(Labels, f64, Option<Timestamp>)>,
+    pub(crate) exemplars: Vec<Seen>,
 }
+
+/// What a line states.
+#[derive(Debug)]
+pub(crate) enum Value {
+    Float(f64),
+    Histogram(Arc<Histogram>),
+}
+
+/// An exemplar of a line, with its time when it says so.
+pub(crate) type Seen = (Labels, f64, Option<Timestamp>);
 
 impl Point {
     /// As something to write; what states no time happened at `default_at`.
     pub(crate) fn into_write(self, default_at: Timestamp) -> SeriesWrite {
         let at = self.at.unwrap_or(default_at);
-        let exemplars = self.exemplar.into_iter();
-        SeriesWrite {
-            exemplars: exemplars
-                .map(|(labels, value, seen)| Exemplar { labels, value, at: seen.unwrap_or(at) })
-                .collect(),
-            ..SeriesWrite::new(self.labels, [Sample { at, value: self.value }])
+        let exemplars = self.exemplars.into_iter();
+        let exemplars = exemplars.map(|(labels, value, seen)| Exemplar { labels, value, at: seen.unwrap_or(at) });
+        let exemplars = exemplars.collect();
+        match self.value {
+            Value::Float(value) => SeriesWrite {
+                labels: self.labels,
+                samples: smallvec![Sample { at, value }],
+                histograms: Vec::new(),
+                exemplars,
+            },
+            Value::Histogram(histogram) => SeriesWrite {
+                labels: self.labels,
+                samples: smallvec![],
+                histograms: vec![HistogramSample { at, histogram }],
+                exemplars,
+            },
         }
     }
 }
 
-/// Reads a page. `content_type` chooses the format: OpenMetrics when it says so, else the classic one.
+/// Reads a page. `content_type` chooses the format: OpenMetrics or protobuf when it says so, else the classic one.
+///
+/// Of histograms in both forms, the native one is kept.
 ///
 /// # Errors
 /// `ParseError` at the first line that cannot be read, for an unknown content type, and for a page over the limits.
@@ -92,12 +132,28 @@ pub fn parse(
 }
 
 pub(crate) fn read(page: &[u8], content_type: Option<&str>, limits: &Limits) -> Result<Page, ParseError> {
+    read_as(page, content_type, HistogramForm::default(), limits)
+}
+
+/// Like [`parse`] with a choice, and without giving every line a time.
+pub(crate) fn read_as(
+    page: &[u8],
+    content_type: Option<&str>,
+    form: HistogramForm,
+    limits: &Limits,
+) -> Result<Page, ParseError> {
     let whole = |reason: String| ParseError { line: 0, column: 0, reason };
     if page.len() > limits.max_decoded_bytes {
         let (found, limit) = (page.len(), limits.max_decoded_bytes);
         return Err(whole(format!("page has {found} bytes, more than the limit of {limit} (max_decoded_bytes)")));
     }
-    let format = format_of(content_type).map_err(whole)?;
+    match format_of(content_type).map_err(whole)? {
+        Format::Protobuf => protobuf::read(page, form, limits).map_err(whole),
+        format @ (Format::Classic | Format::OpenMetrics) => read_text(page, format, limits),
+    }
+}
+
+fn read_text(page: &[u8], format: Format, limits: &Limits) -> Result<Page, ParseError> {
     let text = std::str::from_utf8(page).map_err(|error| {
         let before = page.get(..error.valid_up_to()).unwrap_or(page);
         ParseError {
@@ -121,11 +177,21 @@ pub(crate) fn read(page: &[u8], content_type: Option<&str>, limits: &Limits) -> 
 }
 
 fn format_of(content_type: Option<&str>) -> Result<Format, String> {
-    let media = content_type.unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    let mut parts = content_type.unwrap_or("").split(';').map(|part| part.trim().to_ascii_lowercase());
+    let media = parts.next().unwrap_or_default();
     match &*media {
         "application/openmetrics-text" => Ok(Format::OpenMetrics),
         "" | "text/plain" => Ok(Format::Classic),
-        _ => Err(format!("content type `{}` is not a text format of metrics", crate::rejection::excerpt(&media))),
+        "application/vnd.google.protobuf" => {
+            let value = |name: &str| parts.clone().find_map(|part| part.strip_prefix(name).map(str::to_owned));
+            let is_family = value("proto=").is_none_or(|proto| proto == "io.prometheus.client.metricfamily");
+            if is_family && value("encoding=").is_none_or(|encoding| encoding == "delimited") {
+                return Ok(Format::Protobuf);
+            }
+            let shown = crate::rejection::excerpt(content_type.unwrap_or(""));
+            Err(format!("content type `{shown}` is not delimited metric families"))
+        }
+        _ => Err(format!("content type `{}` is not a format of metrics", crate::rejection::excerpt(&media))),
     }
 }
 
@@ -221,14 +287,15 @@ impl Reader<'_> {
             Some(_) => Some(self.time(cursor)?),
         };
         cursor.blanks();
-        let exemplar = match cursor.peek() {
-            Some(b'#') if self.format == Format::OpenMetrics => Some(exemplar(cursor)?),
-            _ => None,
+        let exemplars = match cursor.peek() {
+            Some(b'#') if self.format == Format::OpenMetrics => vec![exemplar(cursor)?],
+            _ => Vec::new(),
         };
         if !cursor.rest().is_empty() {
             return Err("unexpected text after the sample".to_owned());
         }
-        self.page.points.push(Point { labels: Labels::from_pairs(pairs), value, at, exemplar });
+        let (labels, value) = (Labels::from_pairs(pairs), Value::Float(value));
+        self.page.points.push(Point { labels, value, at, exemplars });
         Ok(())
     }
 
@@ -238,7 +305,7 @@ impl Reader<'_> {
         let word = cursor.word();
         let at = match self.format {
             Format::Classic => word.parse().ok().map(Timestamp),
-            Format::OpenMetrics => number::float(word).and_then(Timestamp::from_secs_f64),
+            Format::OpenMetrics | Format::Protobuf => number::float(word).and_then(Timestamp::from_secs_f64),
         };
         at.ok_or_else(|| {
             *cursor = before;
@@ -323,7 +390,7 @@ fn value(cursor: &mut Cursor<'_>) -> Result<f64, String> {
 }
 
 /// `# {trace_id="…"} 0.5 1.6e9`; the time is optional.
-fn exemplar(cursor: &mut Cursor<'_>) -> Result<(Labels, f64, Option<Timestamp>), String> {
+fn exemplar(cursor: &mut Cursor<'_>) -> Result<Seen, String> {
     cursor.bump();
     cursor.blanks();
     if cursor.peek() != Some(b'{') {

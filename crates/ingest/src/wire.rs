@@ -149,6 +149,28 @@ pub(crate) fn fields(message: &[u8]) -> Fields<'_> {
     Fields { rest: message }
 }
 
+/// The messages of a stream, each behind its length. Ends after the first error.
+pub(crate) struct Delimited<'a>(Fields<'a>);
+
+pub(crate) fn delimited(stream: &[u8]) -> Delimited<'_> {
+    Delimited(fields(stream))
+}
+
+impl<'a> Iterator for Delimited<'a> {
+    type Item = Result<&'a [u8], WireError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.rest.is_empty() {
+            return None;
+        }
+        let message = self.0.bytes();
+        if message.is_err() {
+            self.0.rest = &[];
+        }
+        Some(message)
+    }
+}
+
 /// Splits off the fields at the start of `message` that are messages, texts or bytes numbered `number` (1 to 15).
 ///
 /// Their content is not looked at: what is split off may be compared or hashed as it is.

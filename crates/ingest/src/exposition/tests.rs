@@ -114,7 +114,7 @@ fn a_bad_page_says_where_and_why() {
         ("# EOF\na 1\n", OPENMETRICS, "line 2, column 1: text after `# EOF`"),
         ("a 1 # 5\n# EOF\n", OPENMETRICS, "line 1, column 7: exemplar has no label set"),
         ("a 1 # {} 5 x\n# EOF\n", OPENMETRICS, "line 1, column 12: `x` is not a timestamp"),
-        ("a 1", Some("text/html"), "content type `text/html` is not a text format of metrics"),
+        ("a 1", Some("text/html"), "content type `text/html` is not a format of metrics"),
         ("a 1\na 2\na 3", None, "line 3, column 1: page has more than 2 samples (max_items)"),
         (
             "# ---------------------------------------------------------------------\n",
