@@ -41,6 +41,7 @@ pub(crate) struct Handles {
     pub(crate) remote_write: Arc<RemoteWriteDecoder>,
     pub(crate) build: BuildInfo,
     pub(crate) settings: promql::Settings,
+    pub(crate) features: promql::Features,
     pub(crate) admin: Option<Admin>,
 }
 
@@ -108,7 +109,7 @@ fn knobs(handles: &Handles, params: &Params) -> Result<Knobs, Refusal> {
 async fn instant(State(handles): State<Handles>, params: Params) -> Reply {
     let at = params.time("time")?.unwrap_or_else(|| (handles.now)());
     let Knobs { settings, timeout, limit, detail } = knobs(&handles, &params)?;
-    let expr = parsed(&params)?;
+    let expr = parsed(&handles, &params)?;
     let watch = Watch::start(&handles.now, detail);
     let body = handles
         .reader
@@ -136,7 +137,7 @@ async fn range(State(handles): State<Handles>, params: Params) -> Reply {
         return Err(Refusal::bad(text).into());
     }
     let Knobs { settings, timeout, limit, detail } = knobs(&handles, &params)?;
-    let expr = parsed(&params)?;
+    let expr = parsed(&handles, &params)?;
     if matches!(expr.value_type(), promql::ValueType::Matrix | promql::ValueType::String) {
         let kind = expr.value_type();
         let text = format!("invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector");
@@ -167,16 +168,16 @@ fn step(params: &Params) -> Result<Duration, Refusal> {
     }
 }
 
-fn parsed(params: &Params) -> Result<promql::Expr, promql::ParseError> {
-    promql::parse(params.get("query").unwrap_or_default())
+fn parsed(handles: &Handles, params: &Params) -> Result<promql::Expr, promql::ParseError> {
+    promql::parse_with(params.get("query").unwrap_or_default(), handles.features)
 }
 
-async fn format_query(params: Params) -> Reply {
-    Ok(answer::data(&json::quoted(&parsed(&params)?.to_string())))
+async fn format_query(State(handles): State<Handles>, params: Params) -> Reply {
+    Ok(answer::data(&json::quoted(&parsed(&handles, &params)?.pretty())))
 }
 
-async fn parse_query(params: Params) -> Reply {
+async fn parse_query(State(handles): State<Handles>, params: Params) -> Reply {
     let mut tree = String::new();
-    tree::node(&mut tree, &parsed(&params)?);
+    tree::node(&mut tree, &parsed(&handles, &params)?);
     Ok(answer::data(&tree))
 }

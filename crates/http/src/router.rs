@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use query::promql::Settings;
+use query::promql::{Features, Settings};
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -38,6 +38,8 @@ pub struct Parts {
     pub seed: u64,
     /// How PromQL is evaluated, where a request does not say otherwise.
     pub promql: Settings,
+    /// Which experiments of PromQL clients may use. All, unless told otherwise.
+    pub features: Features,
     /// Work on the stored metrics that clients may ask for; usually none.
     pub admin: Option<Admin>,
     /// Who answers.
@@ -61,6 +63,7 @@ impl Parts {
             limits: ingest::Limits::default(),
             seed: 0,
             promql: Settings::default(),
+            features: Features::ALL,
             admin: None,
             build: BuildInfo::default(),
             extra: Router::new(),
@@ -78,6 +81,7 @@ pub fn router(parts: Parts) -> Router {
         remote_write: Arc::new(RemoteWriteDecoder::new(parts.limits, parts.seed)),
         build: parts.build.clone(),
         settings: parts.promql,
+        features: parts.features,
         admin: parts.admin.clone(),
     };
     let loki = loki::Handles {

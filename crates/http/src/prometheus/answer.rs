@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use query::promql::native::buckets;
-use query::promql::{Answer, Value};
+use query::promql::{Answer, Value, VectorSample};
 use signal::{Histogram, Labels, Sample, Timestamp};
 use store::Series;
 
@@ -82,13 +82,23 @@ fn value(out: &mut String, value: &Value, limit: usize) {
         }
         Value::Vector(series) => {
             out.push_str(r#""vector","result":"#);
-            json::array(out, series.iter().take(limit), |out, one| vector_element(out, &one.labels, one.sample));
+            json::array(out, series.iter().take(limit), vector_series);
         }
         Value::Matrix(series) => {
             out.push_str(r#""matrix","result":"#);
             json::array(out, series.iter().take(limit), matrix_series);
         }
     }
+}
+
+/// Like [`vector_element`], or with `"histogram":[ts,{…}]` instead of the value.
+fn vector_series(out: &mut String, one: &VectorSample) {
+    let Some(histogram) = &one.histogram else { return vector_element(out, &one.labels, one.sample) };
+    out.push_str(r#"{"metric":"#);
+    json::labels(out, &one.labels);
+    out.push_str(r#","histogram":"#);
+    histogram_point(out, one.sample.at, histogram);
+    out.push('}');
 }
 
 /// `{"metric":{…},"values":[[ts,"v"],…],"histograms":[[ts,{…}],…]}`; what is empty is left out.

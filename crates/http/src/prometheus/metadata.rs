@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use query::promql;
 use signal::{Matcher, MetricMetadata, TimeRange, Timestamp};
 
 use super::{Handles, Reply, answer};
@@ -46,8 +45,7 @@ pub(super) async fn exemplars(State(handles): State<Handles>, params: Params) ->
     if end < start {
         return Err(Refusal::bad("end timestamp must not be before start timestamp").into());
     }
-    let expr =
-        promql::parse(params.get("query").unwrap_or_default()).map_err(|error| Refusal::bad(error.to_string()))?;
+    let expr = super::parsed(&handles, &params).map_err(|error| Refusal::bad(error.to_string()))?;
     let sets: Vec<Vec<Matcher>> = expr.selectors().into_iter().map(|selector| selector.matchers.clone()).collect();
     let found = handles
         .reader

@@ -5,7 +5,8 @@
 use std::fmt::Write as _;
 
 use query::promql::{
-    Aggregate, Arity, At, Binary, Call, Cardinality, Expr, Matching, Selector, Subquery, TimeShift, ValueType,
+    Aggregate, Arity, At, Binary, Call, Cardinality, Expr, Fill, Matching, Reach, Selector, Subquery, TimeShift,
+    ValueType,
 };
 use signal::Matcher;
 
@@ -21,16 +22,11 @@ pub(super) fn node(out: &mut String, expr: &Expr) {
             let _ = write!(out, r#"{{"type":"stringLiteral","val":{}}}"#, json::quoted(&text.value));
         }
         Expr::Selector(selector) => {
-            out.push('{');
-            series(out, selector);
-            shift(out, selector.shift);
+            series(out, selector, "");
             out.push_str(r#","type":"vectorSelector"}"#);
         }
         Expr::Range(range) => {
-            out.push('{');
-            series(out, &range.selector);
-            let _ = write!(out, r#","range":{}"#, range.range.as_millis());
-            shift(out, range.selector.shift);
+            series(out, &range.selector, &format!(r#","range":{}"#, range.range.as_millis()));
             out.push_str(r#","type":"matrixSelector"}"#);
         }
         Expr::Subquery(one) => subquery(out, one),
@@ -55,9 +51,12 @@ fn plain(value: f64) -> String {
     if value.is_finite() { value.to_string() } else { json::number(value) }
 }
 
-/// `"matchers":…,"name":…,"offset":…`
-fn series(out: &mut String, selector: &Selector) {
-    out.push_str(r#""matchers":"#);
+/// `{"matchers":…,"name":…,"offset":…,"range":…,"startOrEnd":…,"timestamp":…`
+fn series(out: &mut String, selector: &Selector, range: &str) {
+    out.push_str(match selector.reach {
+        Reach::Anchored => r#"{"anchored":true,"matchers":"#,
+        Reach::Window | Reach::Smoothed => r#"{"matchers":"#,
+    });
     // Upstream puts the condition that a name in front of the braces stands for after those inside.
     let (name, rest) = match (&selector.name, selector.matchers.split_first()) {
         (Some(_), Some((name, rest))) => (Some(name), rest),
@@ -65,7 +64,11 @@ fn series(out: &mut String, selector: &Selector) {
     };
     json::array(out, rest.iter().chain(name), matcher);
     let name = json::quoted(selector.name.as_deref().unwrap_or_default());
-    let _ = write!(out, r#","name":{name},"offset":{}"#, selector.shift.offset_ms.unwrap_or(0));
+    let _ = write!(out, r#","name":{name},"offset":{}{range}"#, selector.shift.offset_ms.unwrap_or(0));
+    if selector.reach == Reach::Smoothed {
+        out.push_str(r#","smoothed":true"#);
+    }
+    shift(out, selector.shift);
 }
 
 fn matcher(out: &mut String, matcher: &Matcher) {
@@ -168,7 +171,13 @@ fn matching(out: &mut String, matching: &Matching) {
         Cardinality::OneToMany => "one-to-many",
         Cardinality::ManyToMany => "many-to-many",
     };
-    let _ = write!(out, r#"{{"card":"{card}","include":"#);
+    let _ = write!(out, r#"{{"card":"{card}""#);
+    if matching.fill != Fill::default() {
+        let side = |value: Option<f64>| value.map_or_else(|| "null".to_owned(), |value| value.to_string());
+        let _ =
+            write!(out, r#","fillValues":{{"lhs":{},"rhs":{}}}"#, side(matching.fill.left), side(matching.fill.right));
+    }
+    out.push_str(r#","include":"#);
     names(out, &matching.include);
     out.push_str(r#","labels":"#);
     names(out, &matching.labels);
@@ -223,6 +232,14 @@ mod tests {
             (
                 r#"{__name__="a"} * on (x) group_left (y) {__name__="b"}"#,
                 r#"{"bool":false,"lhs":{"matchers":[{"name":"__name__","type":"=","value":"a"}],"name":"","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":{"card":"many-to-one","include":["y"],"labels":["x"],"on":true},"op":"*","rhs":{"matchers":[{"name":"__name__","type":"=","value":"b"}],"name":"","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"type":"binaryExpr"}"#,
+            ),
+            (
+                "rate(a[5m] smoothed)",
+                r#"{"args":[{"matchers":[{"name":"__name__","type":"=","value":"a"}],"name":"a","offset":0,"range":300000,"smoothed":true,"startOrEnd":null,"timestamp":null,"type":"matrixSelector"}],"func":{"argTypes":["matrix"],"name":"rate","returnType":"vector","variadic":0},"type":"call"}"#,
+            ),
+            (
+                r#"{x="1"} + fill_left (0.5) {x="2"}"#,
+                r#"{"bool":false,"lhs":{"matchers":[{"name":"x","type":"=","value":"1"}],"name":"","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"matching":{"card":"one-to-one","fillValues":{"lhs":0.5,"rhs":null},"include":[],"labels":[],"on":false},"op":"+","rhs":{"matchers":[{"name":"x","type":"=","value":"2"}],"name":"","offset":0,"startOrEnd":null,"timestamp":null,"type":"vectorSelector"},"type":"binaryExpr"}"#,
             ),
             (
                 "round(vector(1))",

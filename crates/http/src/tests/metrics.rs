@@ -18,8 +18,8 @@ async fn what_is_written_is_read_at_once() {
         assert_eq!(
             reply.json(),
             json!({"status": "success", "data": {"resultType": "vector", "result": [
-                {"metric": {"status": "201"}, "value": [NOW_S, "2"]},
-                {"metric": {"status": "500"}, "value": [NOW_S, "0.5"]},
+                {"metric": {"status": "201"}, "value": [NOW_S, "1.9999999999999998"]},
+                {"metric": {"status": "500"}, "value": [NOW_S, "0.49999999999999994"]},
             ]}})
         );
         assert_eq!(reply.headers["content-type"], "application/json");
@@ -244,4 +244,56 @@ async fn remote_write_2_is_told_what_was_written() {
         reply.headers.get("x-prometheus-remote-write-samples-written").is_none(),
         "protocol 1.0 knows no such header"
     );
+}
+
+#[tokio::test]
+async fn native_histograms_are_shown_whole_and_calculated_with() {
+    let (router, store) = server();
+    let histogram = |at: i64, scale: f64| {
+        let positive = signal::Buckets {
+            spans: vec![signal::BucketSpan { offset: 1, length: 2 }],
+            counts: vec![scale, 3.0 * scale],
+        };
+        let histogram =
+            signal::Histogram { count: 4.0 * scale, sum: 10.0 * scale, positive, ..signal::Histogram::default() };
+        signal::HistogramSample { at: Timestamp(at), histogram: Arc::new(histogram) }
+    };
+    let labels = signal::Labels::from_pairs([("__name__", "latency")]);
+    let histograms = vec![histogram(NOW.0 - 15_000, 1.0), histogram(NOW.0, 2.0)];
+    let one = signal::SeriesWrite { labels, histograms, ..signal::SeriesWrite::default() };
+    store.append(&[WriteBatch { series: vec![one], ..WriteBatch::default() }]).unwrap();
+    let shown = |scale: u32| {
+        json!({"count": (4 * scale).to_string(), "sum": (10 * scale).to_string(), "buckets": [
+            [0, "1", "2", scale.to_string()], [0, "2", "4", (3 * scale).to_string()],
+        ]})
+    };
+    let metric = json!({"__name__": "latency"});
+    for (query, want) in [
+        ("latency", json!([{"metric": metric, "histogram": [NOW_S, shown(2)]}])),
+        ("latency[20s]", json!([{"metric": metric, "histograms": [[NOW_S - 15, shown(1)], [NOW_S, shown(2)]]}])),
+        ("histogram_count(latency)", json!([{"metric": {}, "value": [NOW_S, "8"]}])),
+        ("latency * 2", json!([{"metric": {}, "histogram": [NOW_S, shown(4)]}])),
+    ] {
+        let reply = ask(&router, "/api/v1/query", &[("query", query)]).await.json();
+        assert_eq!(reply["data"]["result"], want, "{query}");
+    }
+    let over = [("query", "latency"), ("start", "1706189385"), ("end", "1706189400"), ("step", "15")];
+    let reply = ask(&router, "/api/v1/query_range", &over).await.json();
+    let points = json!([[NOW_S - 15, shown(1)], [NOW_S, shown(2)]]);
+    assert_eq!(reply["data"]["result"], json!([{"metric": metric, "histograms": points}]));
+    let text = ask(&router, "/federate", &[("match[]", "latency")]).await.text();
+    assert_eq!(text, "", "the text format has no place for them");
+}
+
+#[tokio::test]
+async fn experiments_can_be_switched_off() {
+    let (mut parts, _) = parts();
+    parts.features = query::promql::Features::STABLE;
+    let careful = router(parts);
+    let (open, _) = server();
+    for path in ["/api/v1/query", "/api/v1/parse_query", "/api/v1/format_query"] {
+        let ask_for = [("query", "limitk(1, up)")];
+        assert_eq!(ask(&careful, path, &ask_for).await.status, StatusCode::BAD_REQUEST, "{path}");
+        assert_eq!(ask(&open, path, &ask_for).await.status, StatusCode::OK, "{path}");
+    }
 }

