@@ -24,7 +24,6 @@ mod writer;
 mod tests;
 
 pub(crate) use cache::PageCache;
-pub(crate) use format::BlockMeta;
 pub(crate) use merge::{MergeError, merge};
 pub(crate) use reader::{Block, BlockError};
-pub(crate) use writer::{BlockOrigin, BlockSeries, BlockWriter, UNFINISHED, WriteBlockError};
+pub(crate) use writer::{BlockOrigin, BlockSeries, BlockWriter, WriteBlockError};

@@ -97,8 +97,13 @@ impl<'a> BitReader<'a> {
         value
     }
 
+    /// Bytes of which at least one bit was taken; more than there are when bits behind the end were.
+    pub(super) fn bytes_read(&self) -> usize {
+        self.at.div_ceil(8)
+    }
+
     /// Whether more was read than there is.
     pub(super) fn is_over(&self) -> bool {
-        self.at.div_ceil(8) > self.bytes.len()
+        self.bytes_read() > self.bytes.len()
     }
 }

@@ -4,6 +4,8 @@
 //! kept as the whole numbers their bits are, in an order in which close values are close numbers. Staleness markers and
 //! the few that do not fit stand beside. Every bit of a value survives.
 
+use std::ops::Range;
+
 use super::ints;
 use crate::wire::{DecodeError, Reader, put_len};
 
@@ -119,11 +121,11 @@ fn unordered(number: i64) -> f64 {
     f64::from_bits((number ^ ((number >> 63).cast_unsigned() >> 1).cast_signed()).cast_unsigned())
 }
 
-/// Reads the first `wanted` of `count` values into `out`, which is emptied before.
+/// Reads the values in `wanted`, of `count`, into `out`, which is emptied before.
 pub(super) fn decode(
     bytes: &[u8],
     count: usize,
-    wanted: usize,
+    wanted: Range<usize>,
     whole: &mut Vec<i64>,
     out: &mut Vec<f64>,
 ) -> Result<(), DecodeError> {
@@ -145,7 +147,7 @@ pub(super) fn decode(
             reader.array::<8>()?;
         }
     }
-    ints::decode(reader.rest(), count, wanted, whole)?;
+    ints::decode(reader.rest(), count, wanted.clone(), whole)?;
     if power == 1.0 {
         out.extend(whole.iter().map(|number| *number as f64));
     } else {
@@ -159,7 +161,7 @@ pub(super) fn decode(
             if place >= count {
                 return Err(DecodeError("an exception lies outside its values"));
             }
-            if let Some(slot) = out.get_mut(place) {
+            if let Some(slot) = place.checked_sub(wanted.start).and_then(|place| out.get_mut(place)) {
                 *slot = value;
             }
             next = place + 1;
@@ -178,11 +180,12 @@ mod tests {
     fn there_and_back(values: &[f64]) -> usize {
         let mut bytes = Vec::new();
         encode(values, &mut Scratch::default(), &mut bytes);
-        for wanted in [values.len(), values.len() / 2] {
+        let all = values.len();
+        for wanted in [0..all, 0..all / 2, all / 3..all, all.saturating_sub(1)..all] {
             let mut read = vec![1.0];
-            decode(&bytes, values.len(), wanted, &mut Vec::new(), &mut read).unwrap();
+            decode(&bytes, all, wanted.clone(), &mut Vec::new(), &mut read).unwrap();
             let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-            assert_eq!(bits(&read), bits(&values[..wanted]));
+            assert_eq!(bits(&read), bits(&values[wanted]));
         }
         bytes.len()
     }
@@ -221,7 +224,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), count in 0_usize..5000) {
             let mut out = Vec::new();
-            if decode(&bytes, count, count, &mut Vec::new(), &mut out).is_ok() {
+            if decode(&bytes, count, 0..count, &mut Vec::new(), &mut out).is_ok() {
                 prop_assert_eq!(out.len(), count);
             }
         }

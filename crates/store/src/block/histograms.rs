@@ -3,6 +3,7 @@
 //! Neighbours usually have the same buckets: their layout is written once, and then each field and each bucket as the
 //! column of values it is over time.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use signal::{BucketSpan, Buckets, Histogram, HistogramSample, ResetHint};
@@ -100,8 +101,8 @@ pub(super) fn encode(run: &[HistogramSample], scratch: &mut Scratch, out: &mut V
     }
 }
 
-/// Reads the first `wanted` of `count` histograms.
-pub(super) fn decode(bytes: &[u8], count: usize, wanted: usize) -> Result<Vec<Histogram>, DecodeError> {
+/// Reads the histograms in `wanted`, of `count`.
+pub(super) fn decode(bytes: &[u8], count: usize, wanted: Range<usize>) -> Result<Vec<Histogram>, DecodeError> {
     if count > RUN {
         return Err(DecodeError("a run has too many histograms"));
     }
@@ -121,19 +122,20 @@ pub(super) fn decode(bytes: &[u8], count: usize, wanted: usize) -> Result<Vec<Hi
         }
         hints.resize(hints.len() + len, hint);
     }
-    let mut read = Vec::with_capacity(wanted.min(count));
+    let (from, to) = (wanted.start, wanted.end.min(count));
+    let mut read = Vec::with_capacity(to.saturating_sub(from));
     let mut done = 0;
     let mut room = Room::default();
-    while done < count && read.len() < wanted {
+    while done < to {
         let len = reader.index()?;
         if len == 0 || len > count - done {
             return Err(DecodeError("a layout does not fit its histograms"));
         }
-        take_alike(&mut reader, len, &mut room, &mut read)?;
+        let inside = from.saturating_sub(done).min(len)..(to - done).min(len);
+        take_alike(&mut reader, len, inside, &mut room, &mut read)?;
         done += len;
     }
-    read.truncate(wanted);
-    for (histogram, hint) in read.iter_mut().zip(hints) {
+    for (histogram, hint) in read.iter_mut().zip(hints.into_iter().skip(from)) {
         histogram.reset_hint = hint;
     }
     Ok(read)
@@ -148,6 +150,7 @@ struct Room {
 fn take_alike(
     reader: &mut Reader<'_>,
     len: usize,
+    wanted: Range<usize>,
     room: &mut Room,
     read: &mut Vec<Histogram>,
 ) -> Result<(), DecodeError> {
@@ -167,7 +170,7 @@ fn take_alike(
     let first = read.len();
     let buckets =
         |spans: &Vec<BucketSpan>, counts| Buckets { spans: spans.clone(), counts: Vec::with_capacity(counts) };
-    read.extend((0..len).map(|_| Histogram {
+    read.extend(wanted.clone().map(|_| Histogram {
         schema,
         zero_threshold,
         zero_count: 0.0,
@@ -180,7 +183,11 @@ fn take_alike(
     }));
     let read = read.get_mut(first..).unwrap_or_default();
     let mut take = |set: &dyn Fn(&mut Histogram, f64)| {
-        floats::decode(reader.bytes()?, len, len, &mut room.whole, &mut room.column)?;
+        let column = reader.bytes()?;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        floats::decode(column, len, wanted.clone(), &mut room.whole, &mut room.column)?;
         read.iter_mut().zip(&room.column).for_each(|(histogram, value)| set(histogram, *value));
         Ok::<_, DecodeError>(())
     };
@@ -242,10 +249,10 @@ mod tests {
                 rest = behind;
                 let mut bytes = Vec::new();
                 encode(run, &mut Scratch::default(), &mut bytes);
-                for wanted in [run.len(), run.len() / 2] {
-                    let read = decode(&bytes, run.len(), wanted).unwrap();
-                    prop_assert_eq!(read.len(), wanted);
-                    for (read, sample) in read.iter().zip(run) {
+                for wanted in [0..run.len(), 0..run.len() / 2, run.len() / 2..run.len(), run.len() - 1..run.len()] {
+                    let read = decode(&bytes, run.len(), wanted.clone()).unwrap();
+                    prop_assert_eq!(read.len(), wanted.len());
+                    for (read, sample) in read.iter().zip(&run[wanted]) {
                         prop_assert!(read.is_identical(&sample.histogram), "{:?}", sample);
                     }
                 }
@@ -254,7 +261,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), count in 0_usize..300) {
-            let _ = decode(&bytes, count, count);
+            let _ = decode(&bytes, count, 0..count);
         }
     }
 }

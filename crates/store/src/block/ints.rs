@@ -4,15 +4,15 @@
 //! written 128 at a time in the shape that is shortest for those. What repeats costs next to nothing, and a counter's or
 //! a gauge's noise costs about what it holds. Every bit of a number survives; sums wrap.
 
+use std::ops::Range;
+
 use super::bitstream::{BitReader, BitWriter, LOOK, low_bits};
-use crate::wire::{DecodeError, Reader, put_signed, put_varint};
+use crate::wire::{DecodeError, Reader, put_len, put_signed, put_varint};
 
 /// Numbers that share a shape.
 const GROUP: usize = 128;
-/// From this many units on, a number is written whole behind them.
+/// As many units say that a number is written whole, behind all units of its group.
 const ESCAPE: u32 = 20;
-/// Remainders up to this length are read together with their units.
-const SHORT: u32 = LOOK - ESCAPE - 1;
 
 /// How the next number is told from those before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,11 +42,12 @@ enum Shape {
     Zeros,
     /// So many bits each.
     Packed(u32),
-    /// Units, then a remainder of so many bits (Golomb's code, "Run-length encodings", 1966, for powers of two).
+    /// A remainder of so many bits, and units (Golomb's code, "Run-length encodings", 1966, for powers of two). All
+    /// remainders stand before all units: so neither has to be read to find the next.
     Units(u32),
-    /// A bit for zero or not, then like `Units`.
+    /// A bit for zero or not, then those that are not zero, less one, like `Units`.
     Flagged(u32),
-    /// Places of those that are not zero, then like `Units`.
+    /// Places of those that are not zero, then these, less one, like `Units`.
     Placed(u32),
 }
 
@@ -56,6 +57,7 @@ pub(super) struct Scratch {
     units: Vec<i64>,
     rest: Vec<i64>,
     folded: Vec<u64>,
+    groups: Vec<u8>,
 }
 
 /// Writes `values` behind `out`; whoever reads knows how many there are.
@@ -67,7 +69,7 @@ pub(super) fn encode(values: &[i64], scratch: &mut Scratch, out: &mut Vec<u8>) {
         put_signed(out, first);
         return;
     }
-    let Scratch { units, rest, folded } = scratch;
+    let Scratch { units, rest, folded, groups } = scratch;
     units.clear();
     if common == 1 {
         units.extend(values.iter().map(|value| value.wrapping_sub(first)));
@@ -93,11 +95,32 @@ pub(super) fn encode(values: &[i64], scratch: &mut Scratch, out: &mut Vec<u8>) {
     }
     put_signed(out, base);
     fold(rest, base, is_signed, folded);
-    let mut bits = BitWriter::after(std::mem::take(out));
-    for group in folded.chunks(GROUP) {
+    groups.clear();
+    let mut before = 0;
+    for (number, group) in folded.chunks(GROUP).enumerate() {
+        let start = groups.len();
+        let mut bits = BitWriter::after(std::mem::take(groups));
         put_group(group, &mut bits);
+        *groups = bits.finish();
+        // Behind a group that is not the last: where the next one begins, and what its sums begin with.
+        let next = units.get(number * GROUP..).and_then(|units| units.get(GROUP - 1..=GROUP));
+        if let Some([last_but_one, last]) = next
+            && folded.len() > (number + 1) * GROUP
+        {
+            put_len(out, groups.len() - start);
+            let whole = last.wrapping_sub(before);
+            match guess {
+                Guess::Level | Guess::Line(_) => {}
+                Guess::Step => put_signed(out, whole.wrapping_sub(base.wrapping_mul(GROUP as i64))),
+                Guess::Slope => {
+                    put_signed(out, whole);
+                    put_signed(out, last.wrapping_sub(*last_but_one));
+                }
+            }
+            before = *last;
+        }
     }
-    *out = bits.finish();
+    out.extend_from_slice(groups);
 }
 
 /// What every distance from `first` is a multiple of: zero when all are zero.
@@ -127,14 +150,21 @@ fn greatest_common(mut a: u64, mut b: u64) -> u64 {
     a
 }
 
-/// The guess that leaves the fewest bits.
+/// The guess that leaves the fewest bits where it is tried: everywhere in a short column, in four places of a long one.
 fn best_guess(units: &[i64], rest: &mut Vec<i64>) -> Guess {
-    let len = units.len() as i64;
+    const TRIED: usize = 48;
+    let len = units.len();
     let whole = units.last().copied().unwrap_or_default();
-    let slope = whole.checked_div(len - 1).unwrap_or_default();
+    let slope = whole.checked_div(len as i64 - 1).unwrap_or_default();
     let mut best = (u64::MAX, Guess::Step);
+    let step = if len <= 4 * TRIED { TRIED } else { (len - TRIED) / 3 };
     for guess in [Guess::Step, Guess::Level, Guess::Slope, Guess::Line(slope)] {
-        guess.apart(units, rest);
+        rest.clear();
+        for start in (0..len.saturating_sub(1)).step_by(step) {
+            // One number before the place, so that there is a first change.
+            let tried = units.get(start..len.min(start + TRIED + 1)).unwrap_or_default();
+            guess.apart_from(start as i64, tried, rest);
+        }
         let middle = sampled(rest).1;
         let bits: u64 = rest.iter().map(|rest| u64::from(length(rest.wrapping_sub(middle).unsigned_abs()))).sum();
         if bits < best.0 {
@@ -156,12 +186,18 @@ impl Guess {
     /// What the guess leaves of all numbers but the first.
     fn apart(self, units: &[i64], rest: &mut Vec<i64>) {
         rest.clear();
+        self.apart_from(0, units, rest);
+    }
+
+    /// Adds what the guess leaves of all of `units` but the first, which is number `place` of its column.
+    fn apart_from(self, place: i64, units: &[i64], rest: &mut Vec<i64>) {
         let Some((first, others)) = units.split_first() else { return };
         match self {
-            Self::Level => rest.extend(others.iter().map(|unit| unit.wrapping_sub(*first))),
+            Self::Level => rest.extend_from_slice(others),
             Self::Step => rest.extend(units.iter().zip(others).map(|(before, unit)| unit.wrapping_sub(*before))),
             Self::Slope => {
-                let mut step = 0_i64;
+                // In the middle of a column the change before is not known, and one number does not matter.
+                let mut step = if place == 0 { 0 } else { others.first().map_or(0, |next| next.wrapping_sub(*first)) };
                 rest.extend(units.iter().zip(others).map(|(before, unit)| {
                     let next = unit.wrapping_sub(*before);
                     let change = next.wrapping_sub(step);
@@ -170,7 +206,7 @@ impl Guess {
                 }));
             }
             Self::Line(slope) => {
-                let mut expected = *first;
+                let mut expected = slope.wrapping_mul(place);
                 rest.extend(others.iter().map(|unit| {
                     expected = expected.wrapping_add(slope);
                     unit.wrapping_sub(expected)
@@ -247,25 +283,21 @@ fn put_group(group: &[u64], bits: &mut BitWriter) {
         return;
     }
     bits.put(u64::from(width), WIDTH_BITS);
+    let mut room = [0_u64; GROUP];
     match shape {
         Shape::Zeros => {}
         Shape::Packed(width) => group.iter().for_each(|value| bits.put(*value, width)),
-        Shape::Units(width) => group.iter().for_each(|value| put_units(*value, width, bits)),
+        Shape::Units(width) => put_units(group, width, bits),
         Shape::Flagged(width) => {
-            for value in group {
-                bits.put(u64::from(*value != 0), 1);
-                if *value != 0 {
-                    put_units(value - 1, width, bits);
-                }
-            }
+            group.iter().for_each(|value| bits.put(u64::from(*value != 0), 1));
+            put_units(filled(group, &mut room), width, bits);
         }
         Shape::Placed(width) => {
-            let placed = || group.iter().enumerate().filter(|(_, value)| **value != 0);
-            bits.put(placed().count() as u64, PLACE_BITS);
-            for (place, value) in placed() {
-                bits.put(place as u64, PLACE_BITS);
-                put_units(value - 1, width, bits);
-            }
+            let filled = filled(group, &mut room);
+            bits.put(filled.len() as u64, PLACE_BITS);
+            let placed = group.iter().enumerate().filter(|(_, value)| **value != 0);
+            placed.for_each(|(place, _)| bits.put(place as u64, PLACE_BITS));
+            put_units(filled, width, bits);
         }
     }
 }
@@ -273,43 +305,57 @@ fn put_group(group: &[u64], bits: &mut BitWriter) {
 /// Bits of a place in a group; a group in which more could be placed has a shorter shape.
 const PLACE_BITS: u32 = GROUP.trailing_zeros();
 
-fn put_units(value: u64, width: u32, bits: &mut BitWriter) {
-    let units = value >> width;
-    if units >= u64::from(ESCAPE) {
-        bits.put(low_bits(ESCAPE), ESCAPE);
-        bits.put(value, 64);
-        return;
-    }
-    let units = units as u32;
-    bits.put(low_bits(units), units + 1);
-    bits.put(value, width);
-}
-
-fn best_shape(group: &[u64]) -> Shape {
-    let all = group.iter().fold(0, |all, value| all | value);
-    if all == 0 {
-        return Shape::Zeros;
-    }
-    let packed = length(all);
-    let mut best = (packed as usize * group.len(), Shape::Packed(packed));
-    let mut filled = [0_u64; GROUP];
+/// Those that are not zero, less one.
+fn filled<'a>(group: &[u64], room: &'a mut [u64; GROUP]) -> &'a [u64] {
     let mut len = 0;
-    for (slot, value) in filled.iter_mut().zip(group.iter().filter(|value| **value != 0)) {
+    for (slot, value) in room.iter_mut().zip(group.iter().filter(|value| **value != 0)) {
         *slot = value - 1;
         len += 1;
     }
-    let filled = filled.get(..len).unwrap_or_default();
-    let (width, cost) = best_width(group);
-    // The plain shape reads twice as fast; a saving of less than one in thirty-two is not worth it.
+    room.get(..len).unwrap_or_default()
+}
+
+fn put_units(values: &[u64], width: u32, bits: &mut BitWriter) {
+    values.iter().for_each(|value| bits.put(*value, width));
+    let units = |value: u64| (value >> width).min(u64::from(ESCAPE)) as u32;
+    for value in values {
+        let units = units(*value);
+        bits.put(1 << units, units + 1);
+    }
+    for value in values.iter().filter(|value| units(**value) == ESCAPE) {
+        bits.put(*value, 64);
+    }
+}
+
+fn best_shape(group: &[u64]) -> Shape {
+    let mut counts = [0_u32; LENGTHS];
+    for value in group {
+        if let Some(count) = counts.get_mut(length(*value) as usize) {
+            *count += 1;
+        }
+    }
+    let len = group.len() as u32;
+    let zeros = counts.first().copied().unwrap_or_default();
+    let packed = counts.iter().rposition(|count| *count > 0).unwrap_or_default() as u32;
+    if packed == 0 {
+        return Shape::Zeros;
+    }
+    let mut best = (packed * len, Shape::Packed(packed));
+    let (width, cost) = best_width(&counts, len);
+    // The plain shape is faster to read; a saving of less than one in thirty-two is not worth it.
     if cost + cost / 32 < best.0 {
         best = (cost, Shape::Units(width));
     }
-    if len < group.len() {
-        let (width, cost) = best_width(filled);
-        if cost + group.len() < best.0 {
-            best = (cost + group.len(), Shape::Flagged(width));
+    if zeros > len / 8 {
+        if let Some(zeros) = counts.first_mut() {
+            *zeros = 0;
         }
-        let placed = cost + len * PLACE_BITS as usize + PLACE_BITS as usize;
+        let filled = len - zeros;
+        let (width, cost) = best_width(&counts, filled);
+        if cost + len < best.0 {
+            best = (cost + len, Shape::Flagged(width));
+        }
+        let placed = cost + (filled + 1) * PLACE_BITS;
         if placed < best.0 {
             best = (placed, Shape::Placed(width));
         }
@@ -317,37 +363,40 @@ fn best_shape(group: &[u64]) -> Shape {
     best.1
 }
 
-/// The length of the remainder that costs least, and the bits it costs.
-fn best_width(values: &[u64]) -> (u32, usize) {
-    // Those that will be written whole must not count for the mean.
-    let cost = |width: u32| -> usize {
-        let units = |value: &u64| (value >> width).min(u64::from(ESCAPE)) as u32;
-        let each = |value: &u64| {
-            let units = units(value);
-            if units == ESCAPE { ESCAPE + 64 } else { units + 1 + width }
-        };
-        values.iter().map(each).sum::<u32>() as usize
-    };
-    let middle = values.get(values.len() / 2).copied().unwrap_or_default();
-    let mut best = length(middle).saturating_sub(1).min(62);
-    let mut least = cost(best);
-    for (towards, last) in [(1_i32, 62), (-1, 0)] {
-        while best != last {
-            let width = best.saturating_add_signed(towards);
-            let bits = cost(width);
-            if bits >= least {
-                break;
-            }
-            (best, least) = (width, bits);
+/// Lengths of numbers in bits: zero to 64.
+const LENGTHS: usize = 65;
+
+/// The length of the remainder that costs least, and the bits it costs, when numbers of a length lie evenly.
+fn best_width(counts: &[u32; LENGTHS], len: u32) -> (u32, u32) {
+    let mut below = 0;
+    let middle = counts.iter().position(|count| {
+        below += count;
+        below * 2 >= len
+    });
+    let middle = middle.unwrap_or_default() as u32;
+    let cost = |width: u32| {
+        // In halves of a unit: a number of one bit more than the remainder has one and a half without the fraction.
+        let mut halves = 0;
+        let longer = counts.iter().skip(width as usize + 1);
+        for (count, more) in longer.zip(0_u32..) {
+            // Beyond that, numbers are written whole.
+            let each = if more > 4 { 2 * (ESCAPE + 64) } else { (3 << more) - 1 };
+            halves += count * each;
         }
-    }
-    (best, least)
+        len * (width + 1) + halves / 2
+    };
+    let widest = middle.min(WIDEST);
+    let costs = (widest.saturating_sub(3)..=widest).map(|width| (width, cost(width)));
+    costs.min_by_key(|(_, cost)| *cost).unwrap_or((widest, cost(widest)))
 }
 
-/// Reads the first `wanted` of `count` numbers behind `out`; never more than `count`.
-pub(super) fn decode(bytes: &[u8], count: usize, wanted: usize, out: &mut Vec<i64>) -> Result<(), DecodeError> {
-    let wanted = wanted.min(count);
-    if wanted == 0 {
+/// The longest remainder: with more, what says that a number is written whole would not fit.
+const WIDEST: u32 = 59;
+
+/// Reads the numbers in `wanted`, of `count`, behind `out`. Only the groups they are in are looked at.
+pub(super) fn decode(bytes: &[u8], count: usize, wanted: Range<usize>, out: &mut Vec<i64>) -> Result<(), DecodeError> {
+    let (from, to) = (wanted.start, wanted.end.min(count));
+    if from >= to {
         return Ok(());
     }
     let mut header = Reader::new(bytes);
@@ -357,7 +406,7 @@ pub(super) fn decode(bytes: &[u8], count: usize, wanted: usize, out: &mut Vec<i6
     }
     let first = header.signed()?;
     if kind & CONSTANT != 0 {
-        out.resize(out.len().saturating_add(wanted), first);
+        out.resize(out.len().saturating_add(to - from), first);
         return Ok(());
     }
     let common = if kind & DIVIDED == 0 { 1 } else { header.varint()?.cast_signed() };
@@ -368,28 +417,48 @@ pub(super) fn decode(bytes: &[u8], count: usize, wanted: usize, out: &mut Vec<i6
         _ => Guess::Line(header.signed()?),
     };
     let base = header.signed()?;
-    let is_signed = kind & SIGNED != 0;
-    let mut bits = BitReader::new(header.rest());
-    out.reserve(wanted);
-    out.push(first);
-    let mut left = count - 1;
-    let mut to_read = wanted - 1;
     let mut sum = Sum { guess, base, common, first, last: 0, step: 0 };
-    let mut group = [0_u64; GROUP];
-    while to_read > 0 {
-        let Some(group) = group.get_mut(..left.min(GROUP)) else { break };
+    let is_signed = kind & SIGNED != 0;
+    out.reserve(to - from);
+    if from == 0 {
+        out.push(first);
+    }
+    // The first number stands in the header, so that the groups begin with the second.
+    let (from, to) = (from.max(1) - 1, to - 1);
+    let (first_group, groups) = (from / GROUP, (count - 1).div_ceil(GROUP));
+    let mut skipped = 0;
+    for number in 1..groups {
+        let len = header.index()?;
+        let (last, step) = match guess {
+            Guess::Level => (0, 0),
+            Guess::Line(slope) => (slope.wrapping_mul(GROUP as i64), 0),
+            Guess::Step => (header.signed()?.wrapping_add(base.wrapping_mul(GROUP as i64)), 0),
+            Guess::Slope => (header.signed()?, header.signed()?),
+        };
+        if number <= first_group {
+            skipped += len.min(bytes.len());
+            (sum.last, sum.step) = (sum.last.wrapping_add(last), step);
+        }
+    }
+    let mut rest = header.rest().get(skipped..).ok_or(DecodeError("a column ends early"))?;
+    let mut start = first_group * GROUP;
+    let mut room = [0_u64; GROUP];
+    while start < to {
+        let Some(group) = room.get_mut(..(count - 1 - start).min(GROUP)) else { break };
+        let mut bits = BitReader::new(rest);
         take_group(&mut bits, group)?;
-        if bits.is_over() {
-            return Err(DecodeError("a column ends early"));
-        }
-        left -= group.len();
-        let wanted = group.get(..to_read.min(group.len())).unwrap_or_default();
-        to_read -= wanted.len();
+        rest = rest.get(bits.bytes_read()..).ok_or(DecodeError("a column ends early"))?;
+        let group = group.get(..to - start).unwrap_or(group);
+        let before = out.len();
         if is_signed {
-            sum.add(wanted.iter().map(|value| unzigzag(*value)), out);
+            sum.add(group.iter().map(|value| unzigzag(*value)), out);
         } else {
-            sum.add(wanted.iter().map(|value| value.cast_signed()), out);
+            sum.add(group.iter().map(|value| value.cast_signed()), out);
         }
+        if from > start {
+            out.drain(before..(before + from - start).min(out.len()));
+        }
+        start += GROUP;
     }
     Ok(())
 }
@@ -444,20 +513,37 @@ fn take_group(bits: &mut BitReader<'_>, group: &mut [u64]) -> Result<(), DecodeE
         return Ok(());
     }
     let width = bits.take(WIDTH_BITS) as u32;
+    let mut room = [0_u64; GROUP];
     match mode {
         1 => take_packed(bits, width + 1, group),
-        2 => take_units(bits, width, group),
+        2 => take_units(bits, width, group)?,
         3 => {
-            for slot in group.iter_mut() {
-                *slot = if bits.take(1) == 0 { 0 } else { take_one(bits, width).wrapping_add(1) };
+            let mut flags = [0_u64; GROUP / 64];
+            for (flags, group) in flags.iter_mut().zip(group.chunks(64)) {
+                *flags = bits.take(group.len() as u32);
+            }
+            let count = flags.iter().map(|flags| flags.count_ones() as usize).sum::<usize>();
+            let filled = room.get_mut(..count).unwrap_or_default();
+            take_units(bits, width, filled)?;
+            let mut filled = filled.iter();
+            for (mut flags, group) in flags.into_iter().zip(group.chunks_mut(64)) {
+                for slot in group {
+                    *slot = if flags & 1 == 0 { 0 } else { filled.next().map_or(0, |value| value.wrapping_add(1)) };
+                    flags >>= 1;
+                }
             }
         }
         4 => {
             group.fill(0);
-            for _ in 0..bits.take(PLACE_BITS) {
-                let place = bits.take(PLACE_BITS) as usize;
-                let value = take_one(bits, width).wrapping_add(1);
-                *group.get_mut(place).ok_or(DecodeError("a place lies outside its group"))? = value;
+            let count = bits.take(PLACE_BITS) as usize;
+            let mut places = [0_usize; GROUP];
+            let places = places.get_mut(..count).unwrap_or_default();
+            places.iter_mut().for_each(|place| *place = bits.take(PLACE_BITS) as usize);
+            let filled = room.get_mut(..count).unwrap_or_default();
+            take_units(bits, width, filled)?;
+            for (place, value) in places.iter().zip(filled) {
+                let slot = group.get_mut(*place).ok_or(DecodeError("a place lies outside its group"))?;
+                *slot = value.wrapping_add(1);
             }
         }
         _ => return Err(DecodeError("a group of a column has an unknown shape")),
@@ -466,45 +552,49 @@ fn take_group(bits: &mut BitReader<'_>, group: &mut [u64]) -> Result<(), DecodeE
 }
 
 fn take_packed(bits: &mut BitReader<'_>, width: u32, group: &mut [u64]) {
-    if width > LOOK {
+    if width == 0 {
+        group.fill(0);
+    } else if width > LOOK {
         group.iter_mut().for_each(|slot| *slot = bits.take(width));
-        return;
-    }
-    let mask = low_bits(width);
-    for slot in group {
-        *slot = bits.look() & mask;
-        bits.skip(width);
-    }
-}
-
-fn take_units(bits: &mut BitReader<'_>, width: u32, group: &mut [u64]) {
-    if width > SHORT {
-        group.iter_mut().for_each(|slot| *slot = take_one(bits, width));
-        return;
-    }
-    let mask = low_bits(width);
-    for slot in group {
-        let word = bits.look();
-        let units = word.trailing_ones();
-        if units >= ESCAPE {
-            bits.skip(ESCAPE);
-            *slot = bits.take(64);
-        } else {
-            *slot = u64::from(units) << width | (word >> (units + 1)) & mask;
-            bits.skip(units + 1 + width);
+    } else {
+        let mask = low_bits(width);
+        for slot in group {
+            *slot = bits.look() & mask;
+            bits.skip(width);
         }
     }
 }
 
-#[inline]
-fn take_one(bits: &mut BitReader<'_>, width: u32) -> u64 {
-    let units = bits.look().trailing_ones();
-    if units >= ESCAPE {
-        bits.skip(ESCAPE);
-        return bits.take(64);
+fn take_units(bits: &mut BitReader<'_>, width: u32, group: &mut [u64]) -> Result<(), DecodeError> {
+    take_packed(bits, width, group);
+    let valid = low_bits(LOOK);
+    let mut word = bits.look() & valid;
+    // Bits of the word that were looked at, and units counted in words before.
+    let (mut seen, mut before) = (0, 0);
+    let mut most = 0;
+    for slot in group.iter_mut() {
+        while word == 0 {
+            before += LOOK - seen;
+            bits.skip(LOOK);
+            if bits.is_over() {
+                return Err(DecodeError("a column ends early"));
+            }
+            (word, seen) = (bits.look() & valid, 0);
+        }
+        let end = word.trailing_zeros();
+        let units = before + end - seen;
+        (before, seen) = (0, end + 1);
+        word &= word - 1;
+        *slot |= u64::from(units) << width;
+        most = most.max(units);
     }
-    bits.skip(units + 1);
-    u64::from(units) << width | bits.take(width)
+    bits.skip(seen);
+    if most >= ESCAPE {
+        for slot in group.iter_mut().filter(|slot| **slot >> width >= u64::from(ESCAPE)) {
+            *slot = bits.take(64);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -517,10 +607,14 @@ mod tests {
     fn there_and_back(values: &[i64]) -> usize {
         let mut bytes = Vec::new();
         encode(values, &mut Scratch::default(), &mut bytes);
-        for wanted in [values.len(), values.len() / 2, 1] {
-            let mut read = Vec::new();
-            decode(&bytes, values.len(), wanted, &mut read).unwrap();
-            assert_eq!(read, values[..wanted.min(values.len())], "{wanted} of {}", values.len());
+        let all = values.len();
+        for wanted in
+            [0..all, 0..all / 2, 0..1.min(all), all / 3..all, all.saturating_sub(1)..all, all / 2..all / 2 + 1]
+        {
+            let wanted = wanted.start..wanted.end.min(all);
+            let mut read = vec![7];
+            decode(&bytes, all, wanted.clone(), &mut read).unwrap();
+            assert_eq!(read[1..], values[wanted.clone()], "{wanted:?} of {all}");
         }
         bytes.len()
     }
@@ -538,13 +632,13 @@ mod tests {
             ("nothing", vec![], 0),
             ("one", vec![-7], 2),
             ("all the same", vec![42; 480], 2),
-            ("a clock", (0..480).map(|at| 1_700_000_000_000 + at * 15_000).collect(), 16),
-            ("a clock with a gap", (0..480).map(|at| (at + at / 300 * 5) * 15_000).collect(), 24),
-            ("a counter with a reset", (0..480).map(|at| (at % 240) * 1_000).collect(), 26),
+            ("a clock", (0..480).map(|at| 1_700_000_000_000 + at * 15_000).collect(), 20),
+            ("a clock with a gap", (0..480).map(|at| (at + at / 300 * 5) * 15_000).collect(), 28),
+            ("a counter with a reset", (0..480).map(|at| (at % 240) * 1_000).collect(), 40),
             ("pages of 4096", (0..480).map(|at| noise(at) % 16 * 4096).collect(), 260),
             ("even noise of ten bits", (0..480).map(|at| at * 5_000 + noise(at) % 1024).collect(), 680),
             ("one in a hundred", (0..480).map(|at| i64::from(at % 100 == 7)).collect(), 30),
-            ("a few steps", (0..480).map(|at| at / 100).collect(), 24),
+            ("a few steps", (0..480).map(|at| at / 100).collect(), 28),
             ("extremes", (0..480).map(|at| if at % 2 == 0 { i64::MIN } else { i64::MAX }).collect(), 4_000),
         ];
         for (case, values, most) in cases {
@@ -561,9 +655,11 @@ mod tests {
 
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), count in 0_usize..5000) {
-            let mut out = Vec::new();
-            if decode(&bytes, count, count, &mut out).is_ok() {
-                prop_assert_eq!(out.len(), count);
+            for wanted in [0..count, count / 2..count] {
+                let mut out = Vec::new();
+                if decode(&bytes, count, wanted.clone(), &mut out).is_ok() {
+                    prop_assert_eq!(out.len(), wanted.len());
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use signal::{HistogramSample, Labels, Sample, TimeRange};
 
 use super::pages::{Keeping, Pages};
-use super::reader::{Block, BlockError};
+use super::reader::{Block, BlockError, Texts};
 use super::writer::{BlockSeries, BlockWriter, WriteBlockError};
 
 /// Why blocks could not be merged.
@@ -18,9 +18,6 @@ pub(crate) enum MergeError {
     #[error(transparent)]
     Write(#[from] WriteBlockError),
 }
-
-/// Labels fetched at once.
-const AHEAD: u32 = 256;
 
 /// Adds everything in `blocks` to `out`, series by series; what `deleted` answers for a series is left out. Blocks may
 /// overlap: of several samples at one instant that of the last block stays.
@@ -41,7 +38,7 @@ pub(crate) fn merge(
             }
             newer.samples.clear();
             newer.histograms.clear();
-            cursor.pages.read(cursor.series, TimeRange::all(), &mut newer.samples, &mut newer.histograms)?;
+            cursor.samples.read(cursor.series, TimeRange::all(), &mut newer.samples, &mut newer.histograms)?;
             cursor.advance()?;
             overlay(&mut series, &mut newer);
         }
@@ -57,34 +54,34 @@ pub(crate) fn merge(
 
 /// Where a block is being read.
 struct Cursor<'a> {
-    pages: Pages<'a>,
+    /// For labels and for samples, so that each goes straight on.
+    labels: Pages<'a>,
+    samples: Pages<'a>,
     series: u32,
-    /// Labels of the series from here on, the next one last.
-    ahead: Vec<Labels>,
+    next: Option<Labels>,
+    texts: Texts,
 }
 
 impl<'a> Cursor<'a> {
     fn new(block: &'a Block) -> Result<Self, BlockError> {
-        let mut cursor = Self { pages: Pages::new(block, Keeping::Shared), series: 0, ahead: Vec::new() };
-        cursor.look_ahead()?;
+        let pages = || Pages::new(block, Keeping::Shared);
+        let mut cursor = Self { labels: pages(), samples: pages(), series: 0, next: None, texts: Texts::default() };
+        cursor.look()?;
         Ok(cursor)
     }
 
     fn labels(&self) -> Option<&Labels> {
-        self.ahead.last()
+        self.next.as_ref()
     }
 
     fn advance(&mut self) -> Result<(), BlockError> {
-        self.ahead.pop();
         self.series += 1;
-        if self.ahead.is_empty() { self.look_ahead() } else { Ok(()) }
+        self.look()
     }
 
-    fn look_ahead(&mut self) -> Result<(), BlockError> {
-        let all = u32::try_from(self.pages.block().meta().series).unwrap_or(u32::MAX);
-        let ids: Vec<u32> = (self.series..all.min(self.series.saturating_add(AHEAD))).collect();
-        self.ahead = self.pages.labels(&ids)?;
-        self.ahead.reverse();
+    fn look(&mut self) -> Result<(), BlockError> {
+        let is_there = u64::from(self.series) < self.labels.block().meta().series;
+        self.next = if is_there { Some(self.labels.put_together(self.series, &mut self.texts)?) } else { None };
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Pages of an open block, from the cache or from the file.
 
-use super::cache::{Page, PageKey};
+use super::cache::{Kept, Page, PageKey, Part};
 use super::reader::{Block, BlockError};
 use super::section::{Kind, PAGE, Piece, unpack};
 use crate::wire::{DecodeError, Reader};
@@ -14,6 +14,8 @@ pub(super) struct Pages<'a> {
     block: &'a Block,
     last: [Option<(usize, Page)>; Kind::ALL.len()],
     keeping: Keeping,
+    /// The series after the one read last, and where it begins.
+    pub(super) next: Option<(u32, u64)>,
 }
 
 /// What becomes of pages that were read from the file.
@@ -27,40 +29,33 @@ pub(super) enum Keeping {
 
 impl<'a> Pages<'a> {
     pub(super) fn new(block: &'a Block, keeping: Keeping) -> Self {
-        Self { block, last: Default::default(), keeping }
+        Self { block, last: Default::default(), keeping, next: None }
     }
 
     pub(super) fn block(&self) -> &'a Block {
         self.block
     }
 
-    fn page(&mut self, kind: Kind, number: usize) -> Result<Page, BlockError> {
-        let block = self.block;
-        let last = self.last.get_mut(kind as usize);
-        if let Some(Some((at, page))) = &last
-            && *at == number
-        {
-            return Ok(Page::clone(page));
-        }
-        let key = PageKey { block: block.id(), kind, number };
-        let page = match block.cache().get(key) {
-            Some(page) => page,
-            None => {
-                let page = Page::new(block.load(kind, number)?);
-                let is_kept = match self.keeping {
-                    Keeping::All => true,
-                    Keeping::Shared => matches!(kind, Kind::Times | Kind::Texts | Kind::Pairs),
-                };
-                if is_kept {
-                    block.cache().put(key, &page);
-                }
-                page
-            }
+    fn page(&mut self, kind: Kind, number: usize) -> Result<&Page, BlockError> {
+        let Self { block, last, keeping, .. } = self;
+        // There is a place for every kind.
+        let Some(last) = last.get_mut(kind as usize) else {
+            return Err(block.damaged(kind, 0, DecodeError("a section is unknown")));
         };
-        if let Some(last) = last {
-            *last = Some((number, Page::clone(&page)));
+        let is_last = matches!(last, Some((at, _)) if *at == number);
+        if !is_last {
+            *last = Some((number, fetch(block, kind, number, *keeping)?));
         }
-        Ok(page)
+        match last {
+            Some((_, page)) => Ok(page),
+            None => Err(block.damaged(kind, 0, DecodeError("a page is not there"))),
+        }
+    }
+
+    /// Hands what a section has from `at` on to `each`, as far as it lies in one page.
+    pub(super) fn with_rest<T>(&mut self, kind: Kind, at: u64, each: impl FnOnce(&[u8]) -> T) -> Result<T, BlockError> {
+        let page = self.page(kind, (at / PAGE as u64) as usize)?;
+        Ok(each(page.get((at % PAGE as u64) as usize..).unwrap_or_default()))
     }
 
     /// `len` bytes of a section from `at` on.
@@ -78,7 +73,7 @@ impl<'a> Pages<'a> {
         let to = to + 1;
         let page = self.page(kind, number)?;
         if number == last {
-            return Ok(Piece::Shared(page, from, to));
+            return Ok(Piece::Shared(Page::clone(page), from, to));
         }
         let mut joined = Vec::with_capacity(len);
         joined.extend_from_slice(page.get(from..).unwrap_or_default());
@@ -93,16 +88,31 @@ impl<'a> Pages<'a> {
 
     /// The record that begins at `at`, without its length, and where the next one begins.
     pub(super) fn record(&mut self, kind: Kind, at: u64) -> Result<(Piece, u64), BlockError> {
+        let (body, len) = self.record_place(kind, at)?;
+        Ok((self.piece(kind, body, len)?, body + len as u64))
+    }
+
+    /// Where the record that begins at `at` has its body, and how long it is.
+    pub(super) fn record_place(&mut self, kind: Kind, at: u64) -> Result<(u64, usize), BlockError> {
         let block = self.block;
-        let rest = block.section(kind).len.saturating_sub(at);
-        let head = self.piece(kind, at, LENGTH.min(usize::try_from(rest).unwrap_or(LENGTH)))?;
-        let mut reader = Reader::new(&head);
-        let len = reader.index().map_err(|error| block.damaged(kind, at, error))?;
-        let body = at + (head.len() - reader.rest().len()) as u64;
-        if len as u64 > block.section(kind).len {
+        let section = block.section(kind).len;
+        let read = |bytes: &[u8]| {
+            let mut reader = Reader::new(bytes);
+            reader.index().map(|len| ((bytes.len() - reader.rest().len()) as u64, len))
+        };
+        let inside = if at < section { self.with_rest(kind, at, read)?.ok() } else { None };
+        let (head, len) = match inside {
+            Some(found) => found,
+            None => {
+                let rest = section.saturating_sub(at);
+                let head = self.piece(kind, at, LENGTH.min(usize::try_from(rest).unwrap_or(LENGTH)))?;
+                read(&head).map_err(|error| block.damaged(kind, at, error))?
+            }
+        };
+        if len as u64 > section {
             return Err(block.damaged(kind, at, DecodeError("a record is longer than its section")));
         }
-        Ok((self.piece(kind, body, len)?, body + len as u64))
+        Ok((at + head, len))
     }
 
     /// A little-endian number.
@@ -110,6 +120,22 @@ impl<'a> Pages<'a> {
         let piece = self.piece(kind, at, 8)?;
         Ok(piece.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes)))
     }
+}
+
+fn fetch(block: &Block, kind: Kind, number: usize, keeping: Keeping) -> Result<Page, BlockError> {
+    let key = PageKey { block: block.id(), part: Part::Section(kind), number: number as u64 };
+    if let Some(Kept::Page(page)) = block.cache().get(key) {
+        return Ok(page);
+    }
+    let page = Page::new(block.load(kind, number)?);
+    let is_kept = match keeping {
+        Keeping::All => true,
+        Keeping::Shared => matches!(kind, Kind::Times | Kind::Texts | Kind::Pairs),
+    };
+    if is_kept {
+        block.cache().put(key, Kept::Page(Page::clone(&page)));
+    }
+    Ok(page)
 }
 
 impl Block {

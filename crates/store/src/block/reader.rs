@@ -1,16 +1,17 @@
 //! An open block.
 
 use std::io;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use signal::{HistogramSample, Labels, Matcher, Sample, TimeRange, Timestamp};
 
-use super::cache::PageCache;
+use super::cache::{Instants, Kept, LabelGroup, PageCache, PageKey, Part, TOGETHER};
 use super::format::{self, BlockMeta, Footer, HeaderFault};
 use super::pages::{Keeping, Pages};
 use super::section::{Kind, Piece, Section};
-use super::times::Column;
+use super::times::{Column, Place};
 use super::writer::PLACED;
 use super::{floats, histograms, select};
 use crate::disk::{Disk, DiskRead};
@@ -116,25 +117,14 @@ impl Block {
         &self.footer.meta
     }
 
-    /// The file.
-    pub(crate) fn file(&self) -> &Path {
-        &self.file
-    }
-
     /// Bytes on disk.
     pub(crate) fn bytes(&self) -> u64 {
         self.len
     }
 
-    /// Bytes in memory, without the pages in the cache.
-    pub(crate) fn memory(&self) -> usize {
-        let pages: usize = self.footer.sections.iter().map(|section| size_of_val(section.pages.as_slice())).sum();
-        let names: usize = self.footer.names.iter().map(|(name, _)| name.len() + 24).sum();
-        size_of::<Self>() + pages + names
-    }
-
     /// Reads every page and checks it, past the cache.
-    pub(crate) fn verify(&self) -> Result<(), BlockError> {
+    #[cfg(test)]
+    pub(super) fn verify(&self) -> Result<(), BlockError> {
         for kind in Kind::ALL {
             for number in 0..self.section(kind).pages.len() {
                 self.load(kind, number)?;
@@ -146,16 +136,6 @@ impl Block {
     /// The series all `matchers` allow, by number; numbers ascend with the labels.
     pub(crate) fn select(&self, matchers: &[Matcher]) -> Result<Vec<u32>, BlockError> {
         select::select(&mut self.pages(), matchers)
-    }
-
-    /// The names of labels in the block, in order.
-    pub(crate) fn label_names(&self) -> impl Iterator<Item = &str> {
-        self.footer.names.iter().map(|(name, _)| &**name)
-    }
-
-    /// The names of labels that the given series have, in order.
-    pub(crate) fn label_names_of(&self, series: &[u32]) -> Result<Vec<String>, BlockError> {
-        select::names_of(&mut self.pages(), series)
     }
 
     /// The values of a label in order; with `series` only those that one of them has.
@@ -240,7 +220,14 @@ struct Run {
     kind: Kind,
     at: u64,
     len: usize,
-    times: u64,
+    times: Place,
+}
+
+/// The pairs of a series and their texts: the next one shares most of them.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    pairs: Vec<u32>,
+    texts: Vec<(u32, Piece)>,
 }
 
 /// Room that reading needs, to be used again.
@@ -252,17 +239,26 @@ struct Room {
 }
 
 impl Pages<'_> {
-    /// The record of a series.
+    /// The record of a series, and where it begins.
     fn series(&mut self, series: u32) -> Result<(Piece, u64), BlockError> {
         let block = self.block();
         if u64::from(series) >= block.footer.meta.series {
             return Err(block.damaged(Kind::Series, u64::MAX, DecodeError("a series is not there")));
         }
-        let mut at = self.number(Kind::SeriesPlaces, u64::from(series / PLACED as u32) * 8)?;
-        for _ in 0..series % PLACED as u32 {
-            at = self.record(Kind::Series, at)?.1;
-        }
-        Ok((self.record(Kind::Series, at)?.0, at))
+        let at = match self.next {
+            Some((next, at)) if next == series => at,
+            Some(_) | None => {
+                let mut at = self.number(Kind::SeriesPlaces, u64::from(series / PLACED as u32) * 8)?;
+                for _ in 0..series % PLACED as u32 {
+                    let (body, len) = self.record_place(Kind::Series, at)?;
+                    at = body + len as u64;
+                }
+                at
+            }
+        };
+        let (record, end) = self.record(Kind::Series, at)?;
+        self.next = Some((series.saturating_add(1), end));
+        Ok((record, at))
     }
 
     pub(super) fn pairs_of(&mut self, series: u32, pairs: &mut Vec<u32>) -> Result<(), BlockError> {
@@ -281,23 +277,61 @@ impl Pages<'_> {
         take().map_err(|error| block.damaged(Kind::Series, at, error))
     }
 
+    /// The labels of series, as far as the cache has them from there.
     pub(super) fn labels(&mut self, series: &[u32]) -> Result<Vec<Labels>, BlockError> {
-        let mut found = Vec::with_capacity(series.len());
-        let mut pairs = Vec::new();
-        let mut labels: Vec<(&str, Piece)> = Vec::new();
         let block = self.block();
+        let mut found = Vec::with_capacity(series.len());
+        let mut texts = Texts::default();
+        let mut group: Option<(usize, Option<LabelGroup>)> = None;
         for series in series {
-            self.pairs_of(*series, &mut pairs)?;
-            labels.clear();
-            for pair in &pairs {
-                labels.push((select::name_of(block.footer(), *pair), self.text(*pair)?));
+            let number = *series as usize / TOGETHER;
+            let key = PageKey { block: block.id, part: Part::Labels, number: number as u64 };
+            if !matches!(&group, Some((at, _)) if *at == number) {
+                let kept = match block.cache.get(key) {
+                    Some(Kept::Labels(labels, _)) => Some(labels),
+                    Some(Kept::Page(_) | Kept::Instants(_)) | None => None,
+                };
+                group = Some((number, kept));
             }
-            found.push(Labels::from_pairs(labels.iter().map(|(name, text)| {
-                // A text that is not UTF-8 was refused when it was looked up.
-                (*name, std::str::from_utf8(text).unwrap_or_default())
-            })));
+            let kept = group.as_ref().and_then(|(_, group)| group.as_ref());
+            let place = |group: &LabelGroup| group.get(*series as usize % TOGETHER).and_then(OnceLock::get).cloned();
+            if let Some(labels) = kept.and_then(place) {
+                found.push(labels);
+                continue;
+            }
+            let labels = self.put_together(*series, &mut texts)?;
+            let kept = kept.cloned().unwrap_or_else(|| {
+                let new = LabelGroup::default();
+                // The others are taken to be as long as this one.
+                block.cache.put(key, Kept::Labels(LabelGroup::clone(&new), (labels.bytes() + 64) * TOGETHER));
+                new
+            });
+            if let Some(place) = kept.get(*series as usize % TOGETHER) {
+                place.get_or_init(|| labels.clone());
+            }
+            group = Some((number, Some(kept)));
+            found.push(labels);
         }
         Ok(found)
+    }
+
+    /// The labels of a series from its record; `texts` are those of the series before.
+    pub(super) fn put_together(&mut self, series: u32, texts: &mut Texts) -> Result<Labels, BlockError> {
+        let Texts { pairs, texts } = texts;
+        self.pairs_of(series, pairs)?;
+        texts.truncate(pairs.len());
+        for (place, pair) in pairs.iter().enumerate() {
+            match texts.get_mut(place) {
+                Some((known, _)) if known == pair => {}
+                Some(other) => *other = (*pair, self.text(*pair)?),
+                None => texts.push((*pair, self.text(*pair)?)),
+            }
+        }
+        let footer = self.block().footer();
+        Ok(Labels::from_pairs(texts.iter().map(|(pair, text)| {
+            // A text that is not UTF-8 was refused when it was looked up.
+            (select::name_of(footer, *pair), std::str::from_utf8(text).unwrap_or_default())
+        })))
     }
 
     fn runs(&mut self, series: u32) -> Result<Vec<Run>, BlockError> {
@@ -313,7 +347,7 @@ impl Pages<'_> {
                 let mut at = if count == 0 { 0 } else { reader.varint()? };
                 runs.reserve(count);
                 for _ in 0..count {
-                    let (len, times) = (reader.index()?, reader.varint()?);
+                    let (len, times) = (reader.index()?, Place::take(&mut reader)?);
                     runs.push(Run { kind, at, len, times });
                     at = at.saturating_add(len as u64);
                 }
@@ -324,15 +358,33 @@ impl Pages<'_> {
         taken.map_err(|error| self.block().damaged(Kind::Series, at, error))
     }
 
-    /// Hands the column of a run to `each`.
-    fn column<T>(
+    /// The instants of a run, when it may have one in `range`.
+    fn instants<'r>(
         &mut self,
         run: Run,
-        each: impl FnOnce(Column<'_>) -> Result<T, DecodeError>,
-    ) -> Result<T, BlockError> {
-        let (record, _) = self.record(Kind::Times, run.times)?;
-        let answer = Column::read(&record).and_then(each);
-        answer.map_err(|error| self.block().damaged(Kind::Times, run.times, error))
+        range: TimeRange,
+        room: &'r mut Vec<i64>,
+    ) -> Result<Option<Known<'r>>, BlockError> {
+        let block = self.block();
+        let Place { at, is_shared } = run.times;
+        let key = PageKey { block: block.id, part: Part::Instants, number: at };
+        let kept = if is_shared { block.cache.get(key) } else { None };
+        if let Some(Kept::Instants(instants)) = kept {
+            let ends = instants.first().zip(instants.last());
+            let is_near = ends.is_some_and(|(first, last)| *last >= range.start.0 && range.end.0 >= *first);
+            return Ok(is_near.then_some(Known::Kept(instants)));
+        }
+        let (record, _) = self.record(Kind::Times, at)?;
+        let damaged = |error| block.damaged(Kind::Times, at, error);
+        let column = Column::read(&record).map_err(damaged)?;
+        if column.last < range.start || range.end < column.first {
+            return Ok(None);
+        }
+        column.instants(room).map_err(damaged)?;
+        if is_shared {
+            block.cache.put(key, Kept::Instants(Instants::new(room.clone())));
+        }
+        Ok(Some(Known::Read(room)))
     }
 
     pub(super) fn read(
@@ -345,31 +397,20 @@ impl Pages<'_> {
         let mut room = Room::default();
         for run in self.runs(series)? {
             let Room { instants, whole, values } = &mut room;
-            let count = self.column(run, |column| {
-                if column.last < range.start || range.end < column.first {
-                    return Ok(0);
-                }
-                column.instants(instants)?;
-                Ok(column.count)
-            })?;
-            if count == 0 {
+            let Some(instants) = self.instants(run, range, instants)? else { continue };
+            let inside = instants.inside(range);
+            if inside.is_empty() {
                 continue;
             }
-            let from = instants.partition_point(|at| *at < range.start.0);
-            let to = instants.partition_point(|at| *at <= range.end.0);
-            if from >= to {
-                continue;
-            }
+            let count = instants.len();
             let piece = self.piece(run.kind, run.at, run.len)?;
             let damaged = |error| self.block().damaged(run.kind, run.at, error);
-            let instants = instants.get(from..to).unwrap_or_default().iter().map(|at| Timestamp(*at));
+            let instants = instants.get(inside.clone()).unwrap_or_default().iter().map(|at| Timestamp(*at));
             if run.kind == Kind::Values {
-                floats::decode(&piece, count, to, whole, values).map_err(damaged)?;
-                let values = values.get(from..to).unwrap_or_default();
+                floats::decode(&piece, count, inside, whole, values).map_err(damaged)?;
                 samples.extend(instants.zip(values).map(|(at, value)| Sample { at, value: *value }));
             } else {
-                let read = histograms::decode(&piece, count, to).map_err(damaged)?;
-                let read = read.into_iter().skip(from);
+                let read = histograms::decode(&piece, count, inside).map_err(damaged)?;
                 let sample = |(at, histogram)| HistogramSample { at, histogram: Arc::new(histogram) };
                 histograms.extend(instants.zip(read).map(sample));
             }
@@ -383,57 +424,60 @@ impl Pages<'_> {
         let runs = self.runs(series)?;
         for kind in [Kind::Values, Kind::Histograms] {
             for run in runs.iter().rev().filter(|run| run.kind == kind) {
-                let instants = &mut room.instants;
-                let place = self.column(*run, |column| {
-                    if column.last < range.start || range.end < column.first {
-                        return Ok(None);
-                    }
-                    if column.last <= range.end {
-                        return Ok(Some((column.count, column.count, column.last)));
-                    }
-                    column.instants(instants)?;
-                    let wanted = instants.partition_point(|at| *at <= range.end.0);
-                    let at = wanted.checked_sub(1).and_then(|last| instants.get(last)).map(|at| Timestamp(*at));
-                    Ok(at.filter(|at| *at >= range.start).map(|at| (column.count, wanted, at)))
-                })?;
-                if let Some((count, wanted, at)) = place {
-                    if newest.is_none_or(|newest| newest.3 < at) {
-                        newest = Some((*run, count, wanted, at));
-                    }
-                    break;
+                let Some(instants) = self.instants(*run, range, &mut room.instants)? else { continue };
+                let Some(last) = instants.inside(range).last() else { continue };
+                let at = instants.get(last).map_or(Timestamp::MIN, |at| Timestamp(*at));
+                if newest.is_none_or(|newest| newest.3 < at) {
+                    newest = Some((*run, instants.len(), last, at));
                 }
+                break;
             }
         }
-        let Some((run, count, wanted, at)) = newest else { return Ok(None) };
+        let Some((run, count, last, at)) = newest else { return Ok(None) };
         let piece = self.piece(run.kind, run.at, run.len)?;
         let damaged = |error| self.block().damaged(run.kind, run.at, error);
         if run.kind == Kind::Values {
             let Room { whole, values, .. } = &mut room;
-            floats::decode(&piece, count, wanted, whole, values).map_err(damaged)?;
+            floats::decode(&piece, count, last..last + 1, whole, values).map_err(damaged)?;
             return Ok(values.last().map(|value| Latest::Sample(Sample { at, value: *value })));
         }
-        let read = histograms::decode(&piece, count, wanted).map_err(damaged)?;
+        let read = histograms::decode(&piece, count, last..last + 1).map_err(damaged)?;
         let histogram = read.into_iter().last().map(Arc::new);
         Ok(histogram.map(|histogram| Latest::Histogram(HistogramSample { at, histogram })))
     }
 
     fn has_samples(&mut self, series: u32, range: TimeRange) -> Result<bool, BlockError> {
-        let mut instants = Vec::new();
+        let mut room = Vec::new();
         for run in self.runs(series)? {
-            let has = self.column(run, |column| {
-                if column.last < range.start || range.end < column.first {
-                    return Ok(false);
-                }
-                if range.contains(column.first) || range.contains(column.last) {
-                    return Ok(true);
-                }
-                column.instants(&mut instants)?;
-                Ok(instants.iter().any(|at| range.contains(Timestamp(*at))))
-            })?;
-            if has {
+            if self.instants(run, range, &mut room)?.is_some_and(|instants| !instants.inside(range).is_empty()) {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+}
+
+/// Instants of a run, from the cache or just read.
+enum Known<'a> {
+    Kept(Instants),
+    Read(&'a [i64]),
+}
+
+impl Deref for Known<'_> {
+    type Target = [i64];
+
+    fn deref(&self) -> &[i64] {
+        match self {
+            Self::Kept(instants) => instants,
+            Self::Read(instants) => instants,
+        }
+    }
+}
+
+impl Known<'_> {
+    /// The places of those in `range`.
+    fn inside(&self, range: TimeRange) -> Range<usize> {
+        let from = self.partition_point(|at| *at < range.start.0);
+        from..self.partition_point(|at| *at <= range.end.0).max(from)
     }
 }

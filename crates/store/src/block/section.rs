@@ -17,7 +17,7 @@ pub(super) enum Kind {
     Times,
     /// For each series its labels and where its runs are.
     Series,
-    /// Where every thirty-second series begins.
+    /// Where every eighth series begins.
     SeriesPlaces,
     /// Values of labels, one behind the other.
     Texts,

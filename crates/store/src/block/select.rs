@@ -1,6 +1,5 @@
 //! Which series matchers allow, and the labels there are.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use signal::{MatchOp, Matcher};
@@ -79,17 +78,6 @@ fn allowed(pages: &mut Pages<'_>, matcher: &Matcher) -> Result<IdSet, BlockError
     let mut rest = IdSet::all(limit);
     rest.remove(&set);
     Ok(rest)
-}
-
-pub(super) fn names_of(pages: &mut Pages<'_>, series: &[u32]) -> Result<Vec<String>, BlockError> {
-    let footer = pages.block().footer();
-    let mut names = BTreeSet::new();
-    let mut pairs = Vec::new();
-    for series in series {
-        pages.pairs_of(*series, &mut pairs)?;
-        names.extend(pairs.iter().map(|pair| name_of(footer, *pair)));
-    }
-    Ok(names.into_iter().map(str::to_owned).collect())
 }
 
 pub(super) fn values(pages: &mut Pages<'_>, name: &str, series: Option<&[u32]>) -> Result<Vec<String>, BlockError> {

@@ -11,11 +11,10 @@ use signal::{
     all_match,
 };
 
-use super::format::{self, Footer};
+use super::format::{self, BlockMeta, Footer};
 use super::section::{self, PagePlace};
-use super::{
-    Block, BlockError, BlockMeta, BlockOrigin, BlockSeries, BlockWriter, PageCache, UNFINISHED, WriteBlockError, merge,
-};
+use super::writer::UNFINISHED;
+use super::{Block, BlockError, BlockOrigin, BlockSeries, BlockWriter, PageCache, WriteBlockError, merge};
 use crate::disk::{Disk, Fault, MemoryDisk};
 use crate::snapshot::Latest;
 
@@ -266,13 +265,9 @@ proptest! {
             let found = block.select(&matchers).unwrap();
             prop_assert_eq!(&found, &want, "{:?}", &matchers);
             let chosen = || found.iter().map(|id| &all[*id as usize].labels);
-            let names: BTreeSet<&str> = chosen().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
-            prop_assert_eq!(block.label_names_of(&found).unwrap(), names.into_iter().collect::<Vec<_>>());
             let values: BTreeSet<&str> = chosen().filter_map(|labels| labels.get("a")).collect();
             prop_assert_eq!(block.label_values("a", Some(&found)).unwrap(), values.into_iter().collect::<Vec<_>>());
         }
-        let every: BTreeSet<&str> = all.iter().flat_map(|series| series.labels.iter().map(|(name, _)| name)).collect();
-        prop_assert!(block.label_names().eq(every));
         let values: BTreeSet<&str> = all.iter().filter_map(|series| series.labels.get("job")).collect();
         prop_assert_eq!(block.label_values("job", None).unwrap(), values.into_iter().collect::<Vec<_>>());
     }
@@ -331,7 +326,6 @@ proptest! {
         let Ok(block) = open(&disk, FILE) else { return Ok(()) };
         let Ok(ids) = block.select(&[]) else { return Ok(()) };
         let _ = block.labels(&ids);
-        let _ = block.label_names_of(&ids);
         let _ = block.label_values("job", Some(&ids));
         let _ = block.select(&[Matcher::equal("job", "x")]);
         for id in ids {

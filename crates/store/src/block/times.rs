@@ -25,11 +25,11 @@ pub(super) struct Shared {
 type Known = (Box<[i64]>, u64);
 
 impl Shared {
-    /// Where these instants are; written when they are new.
-    pub(super) fn place(&mut self, instants: &[i64], section: &mut SectionWriter) -> u64 {
+    /// Writes instants when they are new; answers where they are.
+    pub(super) fn place(&mut self, instants: &[i64], section: &mut SectionWriter) -> Place {
         let alike = self.columns.entry(fingerprint(instants)).or_default();
-        if let Some((_, place)) = alike.iter().find(|(column, _)| **column == *instants) {
-            return *place;
+        if let Some((_, at)) = alike.iter().find(|(column, _)| **column == *instants) {
+            return Place { at: *at, is_shared: true };
         }
         self.bytes.clear();
         let (first, last) = (instants.first().copied(), instants.last().copied());
@@ -37,15 +37,34 @@ impl Shared {
         let length = last.unwrap_or_default().wrapping_sub(first.unwrap_or_default());
         put_varint(&mut self.bytes, length.cast_unsigned());
         ints::encode(instants, &mut self.ints, &mut self.bytes);
-        let place = put_record(section, &self.bytes);
-        alike.push((Box::from(instants), place));
+        let at = put_record(section, &self.bytes);
+        alike.push((Box::from(instants), at));
         self.remembered += instants.len() + 8;
         // Instants that nobody shares must not take more and more memory.
         if self.remembered > REMEMBERED {
             self.columns.clear();
             self.remembered = 0;
         }
-        place
+        Place { at, is_shared: false }
+    }
+}
+
+/// Where a column is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    pub(super) at: u64,
+    /// Whether a series before has it too: then it is worth keeping when it has been read.
+    pub(super) is_shared: bool,
+}
+
+impl Place {
+    pub(super) fn put(self, out: &mut Vec<u8>) {
+        put_varint(out, self.at << 1 | u64::from(self.is_shared));
+    }
+
+    pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let place = reader.varint()?;
+        Ok(Self { at: place >> 1, is_shared: place & 1 == 1 })
     }
 }
 
@@ -106,7 +125,7 @@ impl<'a> Column<'a> {
     /// All instants, in order.
     pub(super) fn instants(&self, out: &mut Vec<i64>) -> Result<(), DecodeError> {
         out.clear();
-        ints::decode(self.numbers, self.count, self.count, out)?;
+        ints::decode(self.numbers, self.count, 0..self.count, out)?;
         if !out.is_sorted_by(|a, b| a < b) || out.last() != Some(&self.last.0) {
             return Err(DecodeError("instants are out of order"));
         }

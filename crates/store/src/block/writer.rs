@@ -17,7 +17,7 @@ use crate::wire::{DecodeError, Reader, put_bytes, put_len, put_varint};
 /// Most samples of a run, so that long blocks can be entered in the middle.
 pub(super) const RUN: usize = 1024;
 /// Series that share an entry of their places.
-pub(super) const PLACED: usize = 32;
+pub(super) const PLACED: usize = 8;
 
 /// One series with all it has in a block.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -72,7 +72,7 @@ pub(crate) enum WriteBlockError {
 }
 
 /// The name a block has while it is written.
-pub(crate) const UNFINISHED: &str = "tmp";
+pub(super) const UNFINISHED: &str = "tmp";
 
 /// A block in the making. Pages go to the file as they fill up; what is kept in memory is the label index.
 #[derive(Debug)]
@@ -174,7 +174,7 @@ impl BlockWriter {
             floats::encode(values, floats, bytes);
             value_section.add(bytes);
             put_len(record, bytes.len());
-            put_varint(record, times.place(instants, time_section));
+            times.place(instants, time_section).put(record);
         }
     }
 
@@ -201,7 +201,7 @@ impl BlockWriter {
             histograms::encode(run, histograms, bytes);
             histogram_section.add(bytes);
             put_len(record, bytes.len());
-            put_varint(record, times.place(instants, time_section));
+            times.place(instants, time_section).put(record);
         }
     }
 
