@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use signal::{Labels, LabelsBuilder, MetricMetadata, Sample, SeriesWrite, Timestamp, WriteBatch, stale_marker};
+use signal::{Histogram, Labels, LabelsBuilder, MetricMetadata, Sample, SeriesWrite, Timestamp, WriteBatch, stale_marker};
 
 use super::protocol;
 use super::{ScrapeConfig, Target};
-use crate::exposition::{self, Page};
+use crate::exposition::{self, HistogramForm, Page, Value};
 use crate::relabel::relabel;
-use crate::{Limits, rejection};
+use crate::{Limits, native, rejection};
 
 /// What the target answered.
 #[derive(Clone, Copy, Debug)]
@@ -276,7 +276,12 @@ impl TargetState {
 
     fn read(&self, fetched: Fetched<'_>, limits: &Limits) -> Result<Page, String> {
         let kind = protocol::content_type(fetched.content_type, self.config.fallback)?;
-        exposition::read(fetched.body, Some(kind), limits).map_err(|error| error.to_string())
+        let form = match (self.config.native_histograms, self.config.always_classic) {
+            (false, _) => HistogramForm::Classic,
+            (true, false) => HistogramForm::Native,
+            (true, true) => HistogramForm::Both,
+        };
+        exposition::read_as(fetched.body, Some(kind), form, limits).map_err(|error| error.to_string())
     }
 
     fn ingest(
@@ -311,6 +316,15 @@ impl TargetState {
             };
             let Some(labels) = labels else { continue };
             progress.kept += 1;
+            if let Value::Histogram(histogram) = &mut point.value {
+                let fitted = self.fitted(histogram).map_err(|reason| {
+                    let series = rejection::excerpt(&labels.to_string());
+                    format!("native histogram {reason}: `{series}`")
+                })?;
+                if let Some(fitted) = fitted {
+                    *histogram = Arc::new(fitted);
+                }
+            }
             point.labels = labels;
             ingested.series.push(point.into_write(at));
         }
@@ -319,6 +333,25 @@ impl TargetState {
             return Err(format!("page has {kept} samples, more than the limit of {limit} (sample_limit)"));
         }
         Ok(ingested)
+    }
+
+    /// The histogram with the resolution the job allows; `None` when it has that already.
+    fn fitted(&self, histogram: &Histogram) -> Result<Option<Histogram>, String> {
+        let limits = &self.config.limits;
+        let finest = if limits.min_bucket_factor > 0.0 { finest_schema(limits.min_bucket_factor) } else { i32::MAX };
+        let is_fine = !histogram.has_custom_buckets() && histogram.schema > finest;
+        let is_over = |found: usize| limits.buckets > 0 && found > limits.buckets;
+        if !is_fine && !is_over(native::bucket_count(histogram)) {
+            return Ok(None);
+        }
+        let reduced = native::reduce(histogram.clone(), finest);
+        let (found, limit) = (native::bucket_count(&reduced), limits.buckets);
+        if !is_over(found) {
+            return Ok(Some(reduced));
+        }
+        native::fit(reduced, limit).map(Some).ok_or_else(|| {
+            format!("has {found} buckets, more than the limit of {limit} (native_histogram_bucket_limit)")
+        })
     }
 
     /// The series a line belongs to; `None` when rules drop it.
@@ -433,6 +466,16 @@ impl TargetState {
 fn reports(target: &Target, config: &ScrapeConfig) -> Vec<Labels> {
     let extra: &[&str] = if config.extra_metrics { &EXTRA_REPORTS } else { &[] };
     REPORTS.iter().chain(extra).map(|name| target.labels.with(Labels::NAME, name)).collect()
+}
+
+/// The finest resolution whose buckets grow by at least `factor` each.
+fn finest_schema(factor: f64) -> i32 {
+    // The growth of schema 8 is 1.0027.
+    let schema = (-(factor.max(1.0027).log2().log2())).floor();
+    if schema >= 8.0 {
+        return 8;
+    }
+    (-4..8).rev().find(|at| f64::from(*at) <= schema).unwrap_or(-4)
 }
 
 /// A staleness marker for each series, sorted, so that the same scrape always gives the same batch.

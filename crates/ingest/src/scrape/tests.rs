@@ -438,3 +438,119 @@ proptest! {
         let _ = parse_target_groups(&bytes);
     }
 }
+
+mod native_histograms {
+    use prost::Message;
+    use signal::Histogram;
+
+    use super::*;
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Family {
+        #[prost(string, tag = "1")]
+        name: String,
+        #[prost(int32, tag = "3")]
+        kind: i32,
+        #[prost(message, repeated, tag = "4")]
+        metric: Vec<Metric>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Metric {
+        #[prost(message, optional, tag = "7")]
+        histogram: Option<Native>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Native {
+        #[prost(uint64, tag = "1")]
+        sample_count: u64,
+        #[prost(double, tag = "2")]
+        sample_sum: f64,
+        #[prost(message, repeated, tag = "3")]
+        bucket: Vec<Bucket>,
+        #[prost(sint32, tag = "5")]
+        schema: i32,
+        #[prost(message, repeated, tag = "12")]
+        positive_span: Vec<Span>,
+        #[prost(sint64, repeated, tag = "13")]
+        positive_delta: Vec<i64>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Bucket {
+        #[prost(uint64, tag = "1")]
+        cumulative_count: u64,
+        #[prost(double, tag = "2")]
+        upper_bound: f64,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Span {
+        #[prost(sint32, tag = "1")]
+        offset: i32,
+        #[prost(uint32, tag = "2")]
+        length: u32,
+    }
+
+    /// A page with one histogram: four native buckets of one observation each, and classic ones.
+    fn page() -> Vec<u8> {
+        let histogram = Native {
+            sample_count: 4,
+            sample_sum: 10.0,
+            bucket: vec![
+                Bucket { cumulative_count: 1, upper_bound: 1.0 },
+                Bucket { cumulative_count: 4, upper_bound: f64::INFINITY },
+            ],
+            schema: 1,
+            positive_span: vec![Span { offset: 1, length: 4 }],
+            positive_delta: vec![1, 0, 0, 0],
+        };
+        let family =
+            Family { name: "h".to_owned(), kind: 4, metric: vec![Metric { histogram: Some(histogram) }] };
+        family.encode_length_delimited_to_vec()
+    }
+
+    fn scraped(extra: &str) -> (WriteBatch, Option<String>) {
+        let kind = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+        let (mut state, page) = (state(extra), page());
+        let fetched = Fetched { body: &page, content_type: Some(kind) };
+        let scraped = state.observe(Ok(fetched), Timestamp(1), Duration::ZERO, &Limits::default());
+        (scraped.batch, scraped.error)
+    }
+
+    fn native(batch: &WriteBatch) -> Option<Histogram> {
+        let mut found = batch.series.iter().flat_map(|series| &series.histograms);
+        found.next().map(|sample| (*sample.histogram).clone())
+    }
+
+    #[test]
+    fn the_job_chooses_the_form() {
+        for (extra, has_native, has_buckets) in [
+            ("", false, true),
+            (r#","scrape_native_histograms":true"#, true, false),
+            (r#","scrape_native_histograms":true,"always_scrape_classic_histograms":true"#, true, true),
+        ] {
+            let (batch, error) = scraped(extra);
+            assert_eq!(error, None, "{extra}");
+            assert_eq!(native(&batch).is_some(), has_native, "{extra}");
+            let is_bucket = |series: &signal::SeriesWrite| series.labels.metric_name() == Some("h_bucket");
+            assert_eq!(batch.series.iter().any(is_bucket), has_buckets, "{extra}");
+        }
+    }
+
+    #[test]
+    fn buckets_are_merged_until_they_fit() {
+        for (extra, schema, counts) in [
+            ("", 1, &[1.0, 1.0, 1.0, 1.0][..]),
+            (r#","native_histogram_bucket_limit":2"#, 0, &[2.0, 2.0]),
+            (r#","native_histogram_min_bucket_factor":3"#, -1, &[4.0]),
+            (r#","native_histogram_min_bucket_factor":1.1"#, 1, &[1.0, 1.0, 1.0, 1.0]),
+        ] {
+            let (batch, error) = scraped(&format!(r#","scrape_native_histograms":true{extra}"#));
+            assert_eq!(error, None, "{extra}");
+            let kept = native(&batch).unwrap();
+            assert_eq!((kept.schema, kept.positive.counts.as_slice()), (schema, counts), "{extra}");
+        }
+    }
+}
