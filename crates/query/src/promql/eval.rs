@@ -3,6 +3,7 @@
 //! Series are read one at a time, by as many threads as the work is worth; an aggregation takes each in as it is read, so
 //! that only groups stay in memory. What an answer is does not depend on the number of threads.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -148,6 +149,7 @@ pub fn instant(
     cancel: &Cancel,
 ) -> Result<Answer, EvalError> {
     let grid = Grid { start: at.0, step: 1, count: 1 };
+    let expr = &*resolved(expr, Duration::ZERO, Duration::ZERO)?;
     let mut evaluator = Evaluator::new(snapshot, settings, cancel, grid);
     let value = match expr.unwrapped() {
         found @ (Expr::Range(_) | Expr::Subquery(_)) => Value::Matrix(evaluator.raw(found, grid)?),
@@ -184,6 +186,7 @@ pub fn range(
         ValueType::Scalar | ValueType::Vector => {}
         found @ (ValueType::Matrix | ValueType::String) => return Err(EvalError::NotForRange(found)),
     }
+    let expr = &*resolved(expr, range.step, range.end.since(range.start))?;
     let grid = Grid::over(range.start.0, range.end.0, select::millis(range.step));
     let mut evaluator = Evaluator::new(snapshot, settings, cancel, grid);
     let rows = match evaluator.eval(expr, grid)? {
@@ -195,6 +198,11 @@ pub fn range(
     series.retain(|series| !series.samples.is_empty() || !series.histograms.is_empty());
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(evaluator.answer(Value::Matrix(series)))
+}
+
+/// The expression with the durations that depend on the query calculated.
+fn resolved(expr: &Expr, step: Duration, range: Duration) -> Result<Cow<'_, Expr>, EvalError> {
+    expr.resolved(step, range).map_err(|error| EvalError::execution(error.to_string()))
 }
 
 /// The times of a range query; both ends inside, `step` at least a millisecond.

@@ -101,7 +101,7 @@ impl Evaluator<'_> {
                 }
                 let Some(group) = groups.list.get_mut(place) else { continue };
                 group.is_leaving |= name == Name::Leaving;
-                group.column.add(points, if name == Name::Gone { "" } else { labels.get_or_empty(Labels::NAME) });
+                group.column.add(points, || if name == Name::Gone { "" } else { labels.get_or_empty(Labels::NAME) });
             }
             Ok((groups, std::mem::take(&mut scratch.notes)))
         })?;

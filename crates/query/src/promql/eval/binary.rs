@@ -113,6 +113,7 @@ impl Evaluator<'_> {
         grid: Grid,
     ) -> Result<Vec<Row>, EvalError> {
         let swapped = matching.cardinality == Cardinality::OneToMany;
+        let (left, right) = filled(matching, left, right, grid);
         let (many, one) = if swapped { (right, left) } else { (left, right) };
         let both = both_present(&many, &one, grid);
         let keys = choice(matching);
@@ -322,6 +323,35 @@ fn result_labels(binary: &Binary, matching: &Matching, many: &Row, one: &Row, le
     matching.include.iter().fold(base, |labels, name| labels.with(name, one.get_or_empty(name)))
 }
 
+/// Both sides, with rows of the values that are to stand in for a missing partner.
+fn filled(matching: &Matching, mut left: Vec<Row>, mut right: Vec<Row>, grid: Grid) -> (Vec<Row>, Vec<Row>) {
+    let stand_ins = |value: f64, there: &[Row], missing: &[Row]| {
+        let (keys, missing) = (choice(matching), Presence::of(matching, missing, grid));
+        let there_too = Presence::of(matching, there, grid);
+        let (mut seen, mut key, mut rows) = (Places::default(), Vec::new(), Vec::new());
+        for row in there {
+            let is_gone = row.name() == Name::Gone;
+            keys.write(row.raw_labels(), is_gone, &mut key);
+            if !seen.place(&key).1 {
+                continue;
+            }
+            let mut values = vec![ABSENT; grid.count];
+            for (step, slot) in values.iter_mut().enumerate() {
+                if there_too.is_at(&key, step) && !missing.is_at(&key, step) {
+                    *slot = value;
+                }
+            }
+            rows.push(Row::floats(keys.of(row.raw_labels(), is_gone), values));
+        }
+        rows
+    };
+    let for_right = matching.fill.right.map(|value| stand_ins(value, &left, &right)).unwrap_or_default();
+    let for_left = matching.fill.left.map(|value| stand_ins(value, &right, &left)).unwrap_or_default();
+    left.extend(for_left);
+    right.extend(for_right);
+    (left, right)
+}
+
 /// Which steps have samples on both sides; at others nothing is matched, so nothing can be wrong.
 fn both_present(many: &[Row], one: &[Row], grid: Grid) -> Vec<bool> {
     let presence = |rows: &[Row]| {
@@ -370,6 +400,11 @@ impl Presence {
             }
         }
         Self { places, steps }
+    }
+
+    fn is_at(&self, key: &[u8], step: usize) -> bool {
+        let present = self.places.find(key).and_then(|place| self.steps.get(place));
+        present.and_then(|present| present.get(step)).copied().unwrap_or(false)
     }
 }
 

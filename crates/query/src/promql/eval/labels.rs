@@ -2,12 +2,11 @@
 
 use std::cmp::Ordering;
 
-use signal::Labels;
+use signal::{Labels, go_regex};
 
 use super::call::argument;
 use super::rows::{Grid, Name, Row, unique_relabelled};
 use super::{EvalError, Evaluator, Output};
-use crate::logql::go_regex;
 use crate::promql::ast::Call;
 use crate::promql::functions::Special;
 

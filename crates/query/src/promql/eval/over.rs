@@ -6,7 +6,9 @@ use super::notes::Notes;
 use super::rows::{Grid, Point, Points, is_present};
 use super::{EvalError, Place};
 use crate::promql::annotations::Annotation;
+use crate::promql::ast::Reach;
 
+pub(super) mod extended;
 mod floats;
 mod mixed;
 mod slide;
@@ -80,6 +82,9 @@ pub(super) struct Frame {
     /// Where the window of each step ends; differs from its time under `offset` and `@`.
     pub(super) ends: Vec<i64>,
     pub(super) range: i64,
+    /// How far the function looks beyond its windows.
+    pub(super) reach: Reach,
+    pub(super) lookback: i64,
 }
 
 /// Memory that is used again for the next series.
@@ -126,7 +131,9 @@ impl OverCall {
             return Ok(());
         }
         self.check_factors(series)?;
-        if series.histograms.is_empty() {
+        if self.frame.reach != Reach::Window {
+            extended::fill(self, series, work, &mut out.values)?;
+        } else if series.histograms.is_empty() {
             floats::fill(self, series.samples, work, &mut out.values);
         } else {
             mixed::fill(self, series, work, notes, out);

@@ -5,12 +5,12 @@ use std::time::Duration;
 use signal::{MatchOp, TimeRange, Timestamp};
 use store::{Series, SeriesReader};
 
-use super::over::{Frame, Over, OverCall};
+use super::over::{Frame, Over, OverCall, extended};
 use super::parallel::in_chunks;
 use super::rows::{Grid, Name, Row, is_typed, unique};
 use super::source::{Instant, Pick, Scratch, Source, Supply, Windowed};
 use super::{EvalError, Evaluator, Expr, Selector, Subquery, TimeShift, ValueType};
-use crate::promql::ast::Call;
+use crate::promql::ast::{Call, Reach};
 use crate::promql::functions::Body;
 
 pub(super) fn millis(duration: Duration) -> i64 {
@@ -31,6 +31,7 @@ struct Windows<'a> {
     source: Source<'a>,
     ends: Vec<i64>,
     range: i64,
+    reach: Reach,
     /// Whether all series are of one metric.
     one_metric: bool,
 }
@@ -58,8 +59,10 @@ impl<'a> Evaluator<'a> {
     pub(super) fn instant(&self, selector: &Selector, grid: Grid, pick: Pick) -> Result<Supply<'a>, EvalError> {
         let lookback = millis(self.settings.lookback);
         let ends = self.ends(selector.shift, grid)?;
-        let range = reach(&ends, lookback);
+        let is_smoothed = selector.reach == Reach::Smoothed;
+        let range = reach(&ends, lookback, if is_smoothed { lookback } else { 0 });
         let readers = if ends.is_empty() { Vec::new() } else { self.find(selector, range)? };
+        let pick = if is_smoothed { Pick::Smoothed } else { pick };
         Ok(Supply::Instant(Instant { readers, range, ends, lookback, pick }))
     }
 
@@ -94,7 +97,9 @@ impl<'a> Evaluator<'a> {
         let windows = self.windows(source, grid)?;
         let place = call.args.first().unwrap_or(source).place();
         let name = if over.keeps_name() { Name::Kept } else { self.nameless() };
-        let frame = Frame { grid, ends: windows.ends, range: windows.range };
+        extended::check(windows.reach, over, call.function.name)?;
+        let lookback = millis(self.settings.lookback);
+        let frame = Frame { grid, ends: windows.ends, range: windows.range, reach: windows.reach, lookback };
         let (first, second) = (scalars.next().unwrap_or_default(), scalars.next().unwrap_or_default());
         let typed = self.settings.type_and_unit_labels;
         let call = OverCall { over, frame, first, second, place, typed };
@@ -112,14 +117,16 @@ impl<'a> Evaluator<'a> {
             Expr::Range(range) => {
                 let length = millis(range.range);
                 let ends = self.ends(range.selector.shift, grid)?;
-                let reach = reach(&ends, length);
-                let readers = if ends.is_empty() { Vec::new() } else { self.find(&range.selector, reach)? };
+                let (before, behind) = extended::margins(range.selector.reach, millis(self.settings.lookback));
+                let all = reach(&ends, length.saturating_add(before), behind);
+                let readers = if ends.is_empty() { Vec::new() } else { self.find(&range.selector, all)? };
                 let names = |matcher: &signal::Matcher| {
                     matcher.name == signal::Labels::NAME && matcher.op == MatchOp::Equal && !matcher.value.is_empty()
                 };
                 let one_metric = range.selector.matchers.iter().any(names)
                     && !readers.iter().any(|reader| is_typed(reader.labels()));
-                Ok(Windows { source: Source::Store(readers, reach), ends, range: length, one_metric })
+                let (source, reach) = (Source::Store(readers, all), range.selector.reach);
+                Ok(Windows { source, ends, range: length, reach, one_metric })
             }
             Expr::Subquery(subquery) => self.subquery(subquery, grid),
             Expr::Number(_) | Expr::Text(_) | Expr::Selector(_) | Expr::Call(_) | Expr::Aggregate(_) => {
@@ -142,12 +149,12 @@ impl<'a> Evaluator<'a> {
         let mut names = rows.iter().map(|row| row.raw_labels().metric_name());
         let first = names.next();
         let one_metric = names.all(|name| Some(name) == first) && !rows.iter().any(|row| is_typed(row.raw_labels()));
-        Ok(Windows { source: Source::Rows(rows, inner), ends, range: length, one_metric })
+        Ok(Windows { source: Source::Rows(rows, inner), ends, range: length, reach: Reach::Window, one_metric })
     }
 
     /// The samples in the only window of each series.
     pub(super) fn raw(&mut self, expr: &Expr, grid: Grid) -> Result<Vec<Series>, EvalError> {
-        let Windows { source, ends, range, .. } = self.windows(expr, grid)?;
+        let Windows { source, ends, range, reach, .. } = self.windows(expr, grid)?;
         let end = ends.first().copied().unwrap_or(0);
         let start = end.saturating_sub(range);
         let inside = |at: Timestamp| start < at.0 && at.0 <= end;
@@ -155,8 +162,14 @@ impl<'a> Evaluator<'a> {
         for index in 0..source.len() {
             let (mut samples, mut histograms) = (Vec::new(), Vec::new());
             source.read(index, &mut samples, &mut histograms);
-            samples.retain(|sample| inside(sample.at));
-            histograms.retain(|sample| inside(sample.at));
+            if reach == Reach::Window {
+                samples.retain(|sample| inside(sample.at));
+                histograms.retain(|sample| inside(sample.at));
+            } else if histograms.is_empty() {
+                samples = extended::shown(reach, &samples, (start, end));
+            } else {
+                return Err(EvalError::execution("anchored modifier is not supported with histograms"));
+            }
             self.budget.hold(samples.len() + histograms.len())?;
             let Some(labels) = source.labels(index).filter(|_| !samples.is_empty() || !histograms.is_empty()) else {
                 continue;
@@ -203,11 +216,11 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// All that steps look at which look back `length` milliseconds from `ends`.
-fn reach(ends: &[i64], length: i64) -> TimeRange {
+/// All that steps look at which look back `before` milliseconds from `ends`, and ahead `behind`.
+fn reach(ends: &[i64], before: i64, behind: i64) -> TimeRange {
     let first = ends.iter().min().copied().unwrap_or(0);
     let last = ends.iter().max().copied().unwrap_or(0);
-    TimeRange::new(Timestamp(first.saturating_sub(length).saturating_add(1)), Timestamp(last))
+    TimeRange::new(Timestamp(first.saturating_sub(before).saturating_add(1)), Timestamp(last.saturating_add(behind)))
 }
 
 /// Whether an expression has the same value at every step of a query.

@@ -6,7 +6,7 @@ use signal::{HistogramSample, Labels, ResetHint, Sample, TimeRange, Timestamp, i
 use store::{Latest, SeriesReader};
 
 use super::notes::Notes;
-use super::over::{Input, OverCall, Work};
+use super::over::{Input, OverCall, Work, extended};
 use super::rows::{ABSENT, Grid, Name, Point, Points, Row, is_present};
 use super::{Budget, EvalError};
 
@@ -52,6 +52,8 @@ pub(super) enum Pick {
     Value,
     /// Its time in unix seconds.
     Time,
+    /// The value on the line between this one and the next.
+    Smoothed,
 }
 
 /// A function of the windows of each series.
@@ -210,7 +212,7 @@ impl Instant<'_> {
         let Some(reader) = self.readers.get(index) else {
             return Ok(());
         };
-        if self.ends.len() == 1 {
+        if self.ends.len() == 1 && self.pick != Pick::Smoothed {
             budget.look_at(1)?;
             match reader.latest(self.range) {
                 Some(Latest::Sample(sample)) => self.put(points, 0, sample.at, Point::Float(sample.value)),
@@ -225,6 +227,9 @@ impl Instant<'_> {
         histograms.clear();
         reader.read(self.range, samples, histograms);
         budget.look_at(samples.len() + histograms.len())?;
+        if self.pick == Pick::Smoothed {
+            return self.smooth(samples, histograms, &mut points.values);
+        }
         if histograms.is_empty() {
             self.fill(samples, &mut points.values);
             return Ok(());
@@ -262,7 +267,7 @@ impl Instant<'_> {
             return;
         }
         let point = match self.pick {
-            Pick::Value => point,
+            Pick::Value | Pick::Smoothed => point,
             Pick::Time => Point::Float(at.as_secs_f64()),
         };
         points.put(step, point);
@@ -280,10 +285,27 @@ impl Instant<'_> {
             }
             if newest.at.0 > end.saturating_sub(self.lookback) && is_present(newest.value) {
                 *slot = match self.pick {
-                    Pick::Value => newest.value,
+                    Pick::Value | Pick::Smoothed => newest.value,
                     Pick::Time => newest.at.as_secs_f64(),
                 };
             }
         }
+    }
+
+    fn smooth(
+        &self,
+        samples: &mut Vec<Sample>,
+        histograms: &mut Vec<HistogramSample>,
+        values: &mut [f64],
+    ) -> Result<(), EvalError> {
+        samples.retain(|sample| !is_stale(sample.value));
+        histograms.retain(|sample| !sample.histogram.is_stale());
+        if !histograms.is_empty() {
+            return Err(EvalError::execution("smoothed and anchored modifiers do not work with native histograms"));
+        }
+        for (slot, end) in values.iter_mut().zip(&self.ends) {
+            *slot = extended::smoothed(samples, *end, self.lookback).unwrap_or(ABSENT);
+        }
+        Ok(())
     }
 }

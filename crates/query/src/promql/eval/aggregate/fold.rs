@@ -96,8 +96,8 @@ impl Column {
         Self { fold, numbers, histograms: Vec::new(), has_ignored: false, remarks: Vec::new() }
     }
 
-    /// Takes in a series.
-    pub(super) fn add(&mut self, points: &Points, metric: &str) {
+    /// Takes in a series; `metric` is asked when there are histograms.
+    pub(super) fn add<'l>(&mut self, points: &Points, metric: impl FnOnce() -> &'l str) {
         let there = |values| std::iter::zip(values, &points.values).filter(|(_, value)| is_present(**value));
         match &mut self.numbers {
             Numbers::Sums(sums, rests) => {
@@ -131,7 +131,7 @@ impl Column {
             },
         }
         if !points.histograms.is_empty() {
-            self.add_histograms(points, metric);
+            self.add_histograms(points, metric());
         }
     }
 
@@ -313,7 +313,7 @@ mod tests {
         let mut columns = chunks.iter().map(|values| {
             let mut column = Column::new(fold, 1);
             for value in *values {
-                column.add(&Points { values: vec![*value], histograms: Vec::new() }, "");
+                column.add(&Points { values: vec![*value], histograms: Vec::new() }, || "");
             }
             column
         });

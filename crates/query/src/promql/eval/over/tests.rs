@@ -14,7 +14,7 @@ fn samples(values: &[f64]) -> Vec<Sample> {
 fn call(over: Over, grid: Grid, range: i64, first: f64, second: f64) -> OverCall {
     let ends: Vec<i64> = grid.times().collect();
     let params = |value| vec![value; grid.count];
-    let frame = Frame { grid, ends, range };
+    let frame = Frame { grid, ends, range, reach: Reach::Window, lookback: 300_000 };
     OverCall { over, frame, first: params(first), second: params(second), place: Place::NOWHERE, typed: false }
 }
 
