@@ -58,7 +58,10 @@ pub fn elements(value: Value) -> Result<Vec<Element>, String> {
         Value::Scalar(sample) => Ok(vec![Element { labels: Labels::empty(), reading: Reading::Number(sample.value) }]),
         Value::Vector(found) => Ok(found
             .into_iter()
-            .map(|one| Element { labels: one.labels, reading: Reading::Number(one.sample.value) })
+            .map(|one| Element {
+                labels: one.labels,
+                reading: one.histogram.map_or(Reading::Number(one.sample.value), Reading::Histogram),
+            })
             .collect()),
         Value::Matrix(_) | Value::String(..) => Err("rule result is not a vector or scalar".to_owned()),
     }

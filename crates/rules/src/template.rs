@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gotmpl::Value;
 use gotmpl::parse::Parser;
-use query::promql;
-use signal::{Labels, Timestamp};
+use query::promql::{self, native::buckets};
+use signal::{Histogram, Labels, Timestamp};
 
 use crate::ask::{Ask, Element, Reading};
 use crate::group::Surroundings;
@@ -109,8 +109,21 @@ fn labels(labels: &Labels) -> Value {
 fn reading(reading: &Reading) -> Value {
     match reading {
         Reading::Number(value) => Value::Float(*value),
-        Reading::Histogram(histogram) => text(&format!("{{count:{}, sum:{}}}", histogram.count, histogram.sum)),
+        Reading::Histogram(histogram) => text(&histogram_text(histogram)),
     }
+}
+
+/// A native histogram as upstream prints it: `{count:3, sum:4, (0.5,1]:3}`.
+fn histogram_text(histogram: &Histogram) -> String {
+    let number = |value: f64| humanize::general(value, None);
+    let mut out = format!("{{count:{}, sum:{}", number(histogram.count), number(histogram.sum));
+    for bucket in buckets(histogram).into_iter().filter(|bucket| bucket.count != 0.0) {
+        let (open, close) = (if bucket.has_lower { '[' } else { '(' }, if bucket.has_upper { ']' } else { ')' });
+        let (lower, upper, count) = (number(bucket.lower), number(bucket.upper), number(bucket.count));
+        out.push_str(&format!(", {open}{lower},{upper}{close}:{count}"));
+    }
+    out.push('}');
+    out
 }
 
 fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {

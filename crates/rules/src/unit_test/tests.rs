@@ -61,6 +61,22 @@ fn a_test_that_holds_is_silent() {
 }
 
 #[test]
+fn native_histograms_are_recorded_and_expected() {
+    let rules = "groups:\n- name: g\n  rules:\n  - {record: twice, expr: h * 2}\n  \
+                 - {alert: Many, expr: h, annotations: {all: '{{ $value }}'}}\n";
+    let rules = RuleFile::parse("rules.yaml", rules).unwrap();
+    let test = "tests:\n- interval: 1m\n  input_series:\n  \
+                - {series: 'h{a=\"b\"}', values: '{{schema:0 count:3 sum:4 buckets:[1 2]}} stale'}\n  alert_rule_test:\n  \
+                - eval_time: 0m\n    alertname: Many\n    exp_alerts:\n    - exp_labels: {a: b}\n      \
+                exp_annotations: {all: '{count:3, sum:4, (0.5,1]:1, (1,2]:2}'}\n  - {eval_time: 1m, alertname: Many}\n  \
+                promql_expr_test:\n  - expr: twice\n    eval_time: 30s\n    exp_samples:\n    \
+                - {labels: 'twice{a=\"b\"}', histogram: '{{schema:0 count:6 sum:8 buckets:[2 4]}}'}\n  \
+                - {expr: twice, eval_time: 1m}\n";
+    let failures = TestFile::parse("test.yaml", test).unwrap().run(&[("rules.yaml".to_owned(), rules)], |_| true);
+    assert_eq!(failures, Vec::<String>::new(), "{}", failures.join("\n"));
+}
+
+#[test]
 fn a_failure_shows_what_was_expected_and_what_came() {
     let bad = GOOD.replace("exp_labels: {job: a", "exp_labels: {job: x").replace("value: 8", "value: 9");
     let bad = bad.replace("expr: '1 + 1'", "expr: '1 +'").replace("labels: '{}'", "labels: 'a{b=~\"c\"}'");
