@@ -57,7 +57,7 @@ pub struct SeriesWrite {
 impl SeriesWrite {
     /// Samples without exemplars.
     pub fn new(labels: Labels, samples: impl IntoIterator<Item = Sample>) -> Self {
-        Self { labels, samples: samples.into_iter().collect(), ..Self::default() }
+        Self { labels, samples: samples.into_iter().collect(), histograms: Vec::new(), exemplars: Vec::new() }
     }
 }
 

@@ -73,11 +73,15 @@ pub(crate) fn admit(
     let index = known.head.index();
     let mut admission =
         Admission { known, scratch, write, receipt, new_ids: HashMap::new(), arrived: HashMap::new(), seen: 0 };
+    let mut guess = 0;
     for (batch, writes) in batches.iter().enumerate() {
         for series in &writes.series {
-            let id = known.head.find_in(&index, &series.labels);
+            let id = known.head.find_near(&index, guess, &series.labels);
             match id.or_else(|| admission.new_id(&series.labels)) {
-                Some(id) => admission.add(batch, id, series),
+                Some(id) => {
+                    guess = id.saturating_add(1);
+                    admission.add(batch, id, series);
+                }
                 None => admission.refuse(batch, series),
             }
         }

@@ -10,6 +10,7 @@ use signal::{Exemplar, HistogramSample, Labels, Matcher, MetricMetadata, Sample}
 
 use super::{Extent, Size};
 use crate::index::Index;
+use series::Room;
 pub(crate) use series::{SeriesHead, put_in_order};
 use table::Table;
 
@@ -37,8 +38,16 @@ impl MetricsHead {
         self.find_in(&self.index(), labels)
     }
 
-    /// Like [`find`](Self::find) under a lock the caller holds for many.
-    pub(crate) fn find_in(&self, index: &Index, labels: &Labels) -> Option<u32> {
+    /// Like [`find`](Self::find) under a lock the caller holds for many. `guess` is where the series may be: senders
+    /// repeat themselves, so that the one after the last is most often right.
+    pub(crate) fn find_near(&self, index: &Index, guess: u32, labels: &Labels) -> Option<u32> {
+        if self.series.get(guess).is_some_and(|series| series.labels.is_same(labels)) {
+            return Some(guess);
+        }
+        self.find_in(index, labels)
+    }
+
+    fn find_in(&self, index: &Index, labels: &Labels) -> Option<u32> {
         index.id(labels.fingerprint(), |id| self.series.get(id).is_some_and(|series| series.labels == *labels))
     }
 
@@ -74,31 +83,17 @@ impl MetricsHead {
 
     /// Adds samples of instants that are not there yet.
     pub(crate) fn push_samples(&mut self, samples: impl IntoIterator<Item = (u32, Sample)>) {
-        let mut series = self.series.change();
-        for (id, sample) in samples {
-            if let Some(series) = series.get(id) {
-                series.push(sample);
-            }
-        }
+        let mut room = Room::default();
+        self.series.change(samples, |series, sample| series.push(sample, &mut room));
     }
 
     /// Adds native histograms of instants that are not there yet.
     pub(crate) fn push_histograms(&mut self, histograms: impl IntoIterator<Item = (u32, HistogramSample)>) {
-        let mut series = self.series.change();
-        for (id, histogram) in histograms {
-            if let Some(series) = series.get(id) {
-                series.push_histogram(histogram);
-            }
-        }
+        self.series.change(histograms, SeriesHead::push_histogram);
     }
 
     pub(crate) fn push_exemplars(&mut self, exemplars: impl IntoIterator<Item = (u32, Exemplar)>) {
-        let mut series = self.series.change();
-        for (id, exemplar) in exemplars {
-            if let Some(series) = series.get(id) {
-                series.push_exemplar(exemplar);
-            }
-        }
+        self.series.change(exemplars, SeriesHead::push_exemplar);
     }
 
     pub(crate) fn describe(&mut self, metadata: MetricMetadata) {

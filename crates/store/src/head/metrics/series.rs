@@ -30,6 +30,13 @@ pub(crate) struct SeriesHead {
     newest: Timestamp,
 }
 
+/// Memory that is used again from one sample to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    samples: Vec<Sample>,
+    bytes: Vec<u8>,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Rare {
     /// Samples older than others at their arrival, in order of time.
@@ -57,41 +64,41 @@ impl SeriesHead {
     }
 
     /// Adds a sample of an instant that is not there yet.
-    pub(crate) fn push(&mut self, sample: Sample) {
+    pub(crate) fn push(&mut self, sample: Sample, room: &mut Room) {
         self.newest = self.newest.max(sample.at);
         let end = self.tail.last().map(|last| last.at).or_else(|| self.chunks().last().map(Chunk::last));
         if end.is_none_or(|end| sample.at > end) {
             self.tail.push(sample);
             if self.tail.len() >= TAIL {
-                self.pack_tail();
+                self.pack_tail(room);
             }
             return;
         }
         let late = &mut self.rare().late;
         late.insert(late.partition_point(|other| other.at < sample.at), sample);
         if late.len() >= LATE {
-            let packed = Chunk::pack(&std::mem::take(late));
+            let packed = Chunk::pack(&std::mem::take(late), &mut room.bytes);
             // In front, so that the last chunk stays the one that ends latest.
             packed.into_iter().for_each(|chunk| self.chunks_mut().insert(0, chunk));
         }
     }
 
     /// Packs the tail, together with the last chunk when there is room in that.
-    fn pack_tail(&mut self) {
+    fn pack_tail(&mut self, room: &mut Room) {
         let tail = std::mem::take(&mut self.tail);
         let chunks = self.chunks_mut();
-        let room = chunks.last().filter(|last| last.count() + tail.len() <= CHUNK);
-        let joined = room.filter(|last| tail.first().is_some_and(|first| last.last() < first.at)).map(|last| {
-            let mut samples = Vec::with_capacity(CHUNK);
-            last.unpack(&mut samples);
-            samples.extend_from_slice(&tail);
-            samples
-        });
-        let Some(chunk) = Chunk::pack(joined.as_ref().unwrap_or(&tail)) else { return };
-        match (joined.is_some(), chunks.last_mut()) {
-            (true, Some(last)) => *last = chunk,
-            (true, None) | (false, _) => chunks.push(chunk),
+        let has_room = |last: &&mut Chunk| last.count() + tail.len() <= CHUNK;
+        let goes_on = |last: &&mut Chunk| tail.first().is_some_and(|first| last.last() < first.at);
+        if let Some(last) = chunks.last_mut().filter(has_room).filter(goes_on) {
+            room.samples.clear();
+            last.unpack(&mut room.samples);
+            room.samples.extend_from_slice(&tail);
+            if let Some(joined) = Chunk::pack(&room.samples, &mut room.bytes) {
+                *last = joined;
+            }
+            return;
         }
+        chunks.extend(Chunk::pack(&tail, &mut room.bytes));
     }
 
     /// Adds a native histogram of an instant that is not there yet.
@@ -305,13 +312,13 @@ mod tests {
                 times.sort_unstable();
             }
             let mut series = SeriesHead::new(Labels::empty(), None);
-            let mut known = BTreeMap::new();
+            let (mut known, mut room) = (BTreeMap::new(), Room::default());
             for (value, at) in times.into_iter().enumerate() {
                 let value = value as f64;
                 if let std::collections::btree_map::Entry::Vacant(place) = known.entry(at) {
                     prop_assert!(series.at(Timestamp(at)).is_none());
                     place.insert(value);
-                    series.push(Sample { at: Timestamp(at), value });
+                    series.push(Sample { at: Timestamp(at), value }, &mut room);
                 } else {
                     prop_assert!(series.at(Timestamp(at)).is_some());
                 }

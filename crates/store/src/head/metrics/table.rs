@@ -35,9 +35,20 @@ impl<T: Clone> Table<T> {
         self.pages.get(id / PAGE)?.get(id % PAGE)
     }
 
-    /// For changing many values at once.
-    pub(crate) fn change(&mut self) -> Change<'_, T> {
-        Change { pages: Arc::make_mut(&mut self.pages) }
+    /// Changes values, each with what comes beside its id. Ids next to each other cost least.
+    pub(crate) fn change<W>(&mut self, with: impl IntoIterator<Item = (u32, W)>, mut change: impl FnMut(&mut T, W)) {
+        let pages = Arc::make_mut(&mut self.pages);
+        let mut with = with.into_iter().peekable();
+        while let Some((id, _)) = with.peek() {
+            let number = *id as usize / PAGE;
+            // Looked at once for all that lies in it: whether a page is shared is a question to the whole machine.
+            let mut page = pages.get_mut(number).map(Arc::make_mut);
+            while let Some((id, with)) = with.next_if(|(id, _)| *id as usize / PAGE == number) {
+                if let Some(value) = page.as_mut().and_then(|page| page.get_mut(id as usize % PAGE)) {
+                    change(value, with);
+                }
+            }
+        }
     }
 
     pub(crate) fn push(&mut self, value: T) {
@@ -56,19 +67,6 @@ impl<T: Clone> Table<T> {
     }
 }
 
-/// The values of a table, to be changed.
-#[derive(Debug)]
-pub(crate) struct Change<'a, T> {
-    pages: &'a mut Vec<Arc<Vec<T>>>,
-}
-
-impl<T: Clone> Change<'_, T> {
-    pub(crate) fn get(&mut self, id: u32) -> Option<&mut T> {
-        let id = id as usize;
-        Arc::make_mut(self.pages.get_mut(id / PAGE)?).get_mut(id % PAGE)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,9 +76,10 @@ mod tests {
         let mut table = Table::default();
         (0..150_u32).for_each(|value| table.push(value));
         let copy = table.clone();
-        *table.change().get(70).unwrap() = 7;
+        table.change([(70, 7), (99, 9), (1000, 1)], |value, new| *value = new);
         table.push(150);
         assert_eq!((copy.get(70), copy.get(150), copy.len()), (Some(&70), None, 150));
-        assert_eq!((table.get(70), table.get(150), table.iter().count()), (Some(&7), Some(&150), 151));
+        assert_eq!((table.get(70), table.get(99), table.get(150)), (Some(&7), Some(&9), Some(&150)));
+        assert_eq!(table.iter().count(), 151);
     }
 }
