@@ -5,6 +5,7 @@
 //! names a column of instants, which all series of a target share, and holds a column of values ([`floats`]) or of native
 //! histograms ([`histograms`]). Everything is read through the pages' cache, page by page, and checked on the way.
 
+mod beginnings;
 mod bitstream;
 mod cache;
 mod floats;

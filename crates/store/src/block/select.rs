@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use signal::{MatchOp, Matcher};
 
+use super::beginnings::{Beginning, beginnings};
 use super::format::Footer;
 use super::pages::Pages;
 use super::postings::{IdSet, each_run};
@@ -63,7 +64,7 @@ fn allowed(pages: &mut Pages<'_>, matcher: &Matcher) -> Result<IdSet, BlockError
             }
         }
         MatchOp::Equal | MatchOp::NotEqual | MatchOp::Regex | MatchOp::NotRegex => {
-            for pair in pairs {
+            for pair in candidates(pages, matcher, pairs)? {
                 let text = pages.text(pair)?;
                 let is_allowed = std::str::from_utf8(&text).is_ok_and(|text| matcher.matches(text));
                 if is_allowed != is_for_missing {
@@ -78,6 +79,33 @@ fn allowed(pages: &mut Pages<'_>, matcher: &Matcher) -> Result<IdSet, BlockError
     let mut rest = IdSet::all(limit);
     rest.remove(&set);
     Ok(rest)
+}
+
+/// Fewer values than this are tried one by one.
+const FEW: usize = 16;
+
+/// The pairs to try: all, or those near enough to what the pattern's matches begin with when only matches are collected.
+fn candidates(pages: &mut Pages<'_>, matcher: &Matcher, pairs: Range<u32>) -> Result<Vec<u32>, BlockError> {
+    let collects_matches = match matcher.op {
+        MatchOp::Equal | MatchOp::NotEqual => false,
+        MatchOp::Regex => !matcher.matches_empty(),
+        MatchOp::NotRegex => matcher.matches_empty(),
+    };
+    let beginnings = if collects_matches && pairs.len() > FEW { beginnings(&matcher.value) } else { None };
+    let Some(beginnings) = beginnings else { return Ok(pairs.collect()) };
+    let mut found = Vec::new();
+    for Beginning { bytes, is_whole } in beginnings {
+        let mut pair = pages.first_from(pairs.clone(), &bytes)?;
+        while pair < pairs.end {
+            let text = pages.text(pair)?;
+            if !text.starts_with(&bytes) || (is_whole && *text != *bytes) {
+                break;
+            }
+            found.push(pair);
+            pair += 1;
+        }
+    }
+    Ok(found)
 }
 
 pub(super) fn values(pages: &mut Pages<'_>, name: &str, series: Option<&[u32]>) -> Result<Vec<String>, BlockError> {
@@ -135,16 +163,23 @@ impl Pages<'_> {
 
     /// The pair with this value among those of a name.
     fn find(&mut self, pairs: Range<u32>, value: &str) -> Result<Option<u32>, BlockError> {
+        let end = pairs.end;
+        let pair = self.first_from(pairs, value.as_bytes())?;
+        let is_there = pair < end && *self.text(pair)? == *value.as_bytes();
+        Ok(is_there.then_some(pair))
+    }
+
+    /// The first pair among those of a name with this value or a later one.
+    fn first_from(&mut self, pairs: Range<u32>, value: &[u8]) -> Result<u32, BlockError> {
         let Range { mut start, mut end } = pairs;
         while start < end {
             let middle = start + (end - start) / 2;
-            let text = self.text(middle)?;
-            match (*text).cmp(value.as_bytes()) {
-                std::cmp::Ordering::Less => start = middle + 1,
-                std::cmp::Ordering::Equal => return Ok(Some(middle)),
-                std::cmp::Ordering::Greater => end = middle,
+            if *self.text(middle)? < *value {
+                start = middle + 1;
+            } else {
+                end = middle;
             }
         }
-        Ok(None)
+        Ok(start)
     }
 }

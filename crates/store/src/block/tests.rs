@@ -222,7 +222,7 @@ fn newest(series: &BlockSeries) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn a_block_answers_as_its_series_do(all in series_set(12), from in 0_i64..1_000, length in 0_i64..1_000) {
@@ -501,6 +501,40 @@ fn a_crash_leaves_the_whole_block_or_none() {
             write(&disk, FILE, &small()).unwrap();
             memory.restart();
             assert!(is_same(&everything(&open(&disk, FILE).unwrap()).unwrap(), &small()), "{fault:?} after {after}");
+        }
+    }
+}
+
+#[test]
+fn patterns_find_among_many_values_what_they_match() {
+    let names = (0..200).map(|number| format!("{}-{number}", ["api", "db", "Api", "x"][number % 4]));
+    let mut many: Vec<BlockSeries> = names
+        .map(|pod| BlockSeries {
+            labels: Labels::from_pairs([("pod", &pod)]),
+            samples: vec![Sample { at: Timestamp(1), value: 1.0 }],
+            histograms: vec![],
+        })
+        .collect();
+    many.sort_by(|a, b| a.labels.cmp(&b.labels));
+    let block = written(&many);
+    let patterns = [
+        "api-.*",
+        "api-1|db-1|nothing",
+        "(api|db)-1.",
+        "(?i)api-.+",
+        ".*-7",
+        "x|",
+        "api-(12|16).?",
+        "b.*",
+        "api-4{2}",
+        "",
+    ];
+    for pattern in patterns {
+        for op in [MatchOp::Regex, MatchOp::NotRegex] {
+            let matchers = [Matcher::new("pod", op, pattern).unwrap()];
+            let want: Vec<u32> =
+                (0..).zip(&many).filter(|(_, series)| all_match(&matchers, &series.labels)).map(|(id, _)| id).collect();
+            assert_eq!(block.select(&matchers).unwrap(), want, "{op}{pattern}");
         }
     }
 }
