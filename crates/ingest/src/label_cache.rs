@@ -71,9 +71,17 @@ struct Generations {
 /// Sets in the order in which they came, which is the order in which a sender will ask for them again.
 #[derive(Debug, Default)]
 struct Generation {
-    sets: Vec<(Key, Labels)>,
+    sets: Vec<Entry>,
     places: HashMap<Key, u32, BuildHasherDefault<AsItIs>>,
     bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    key: Key,
+    /// Bytes of the text that was hashed; 0 for more than 32 bits.
+    length: u32,
+    labels: Labels,
 }
 
 impl LabelCache {
@@ -95,18 +103,18 @@ impl LabelCache {
     /// For the look-ups of one request; what is new waits until [`learn`](Self::learn).
     pub(crate) fn read(&self) -> Reading<'_> {
         let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
-        Reading { generations, expected: 0, learned: Vec::new(), most: self.generation }
+        Reading { cache: self, generations, expected: 0, learned: Vec::new() }
     }
 
     /// Takes in what a request brought.
-    pub(crate) fn learn(&self, learned: Vec<(Key, Labels)>) {
+    pub(crate) fn learn(&self, learned: Vec<Entry>) {
         if learned.is_empty() {
             return;
         }
         let mut ended = Vec::new();
         let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);
-        for (key, labels) in learned {
-            ended.extend(generations.learn(key, labels, self.generation));
+        for entry in learned {
+            ended.extend(generations.learn(entry, self.generation));
         }
         drop(generations);
         // Freeing many sets takes a while, and nobody should wait for it.
@@ -116,61 +124,77 @@ impl LabelCache {
 
 impl Generations {
     /// The generation that ends with this set, if one does.
-    fn learn(&mut self, key: Key, labels: Labels, most: usize) -> Option<Generation> {
-        if self.young.places.contains_key(&key) {
+    fn learn(&mut self, entry: Entry, most: usize) -> Option<Generation> {
+        if self.young.places.contains_key(&entry.key) {
             return None;
         }
         let is_full = self.young.sets.len() >= most || self.young.bytes >= GENERATION_BYTES;
         let ended = is_full.then(|| std::mem::replace(&mut self.old, std::mem::take(&mut self.young)));
         if let Ok(place) = u32::try_from(self.young.sets.len()) {
-            self.young.bytes += labels.bytes();
-            self.young.places.insert(key, place);
-            self.young.sets.push((key, labels));
+            self.young.bytes += entry.labels.bytes();
+            self.young.places.insert(entry.key, place);
+            self.young.sets.push(entry);
         }
         ended
     }
 }
 
 impl Generation {
-    fn get(&self, key: Key, expected: usize) -> Option<(usize, &Labels)> {
-        let at =
-            |place: usize| self.sets.get(place).filter(|(found, _)| *found == key).map(|(_, labels)| (place, labels));
+    fn get(&self, key: Key, expected: usize) -> Option<(usize, &Entry)> {
+        let at = |place: usize| self.sets.get(place).filter(|entry| entry.key == key).map(|entry| (place, entry));
         at(expected).or_else(|| at(usize::try_from(*self.places.get(&key)?).ok()?))
     }
 }
 
 /// The look-ups of one request.
 pub(crate) struct Reading<'c> {
+    cache: &'c LabelCache,
     generations: RwLockReadGuard<'c, Generations>,
     /// Behind the set found last: senders keep their order.
     expected: usize,
-    learned: Vec<(Key, Labels)>,
-    most: usize,
+    learned: Vec<Entry>,
 }
 
 impl Reading<'_> {
+    pub(crate) fn key(&self, bytes: &[u8]) -> Key {
+        self.cache.key(bytes)
+    }
+
+    /// The set expected next, if `text` begins with its bytes, and what follows them.
+    #[inline]
+    pub(crate) fn next<'t>(&mut self, text: &'t [u8]) -> Option<(Labels, &'t [u8])> {
+        let entry = self.generations.young.sets.get(self.expected).filter(|entry| entry.length > 0)?;
+        let (head, rest) = text.split_at_checked(usize::try_from(entry.length).ok()?)?;
+        if self.cache.key(head) != entry.key {
+            return None;
+        }
+        self.expected += 1;
+        Some((entry.labels.clone(), rest))
+    }
+
     #[inline]
     pub(crate) fn get(&mut self, key: Key) -> Option<Labels> {
-        if let Some((place, labels)) = self.generations.young.get(key, self.expected) {
+        if let Some((place, entry)) = self.generations.young.get(key, self.expected) {
             self.expected = place + 1;
-            return Some(labels.clone());
+            return Some(entry.labels.clone());
         }
-        let (place, labels) = self.generations.old.get(key, self.expected)?;
+        let (place, entry) = self.generations.old.get(key, self.expected)?;
         self.expected = place + 1;
-        let labels = labels.clone();
         // What is still in use moves on to the next generation.
-        self.keep(key, labels.clone());
-        Some(labels)
+        if self.learned.len() < self.cache.generation {
+            self.learned.push(entry.clone());
+        }
+        Some(entry.labels.clone())
     }
 
-    /// Keeps a set for [`LabelCache::learn`].
-    pub(crate) fn keep(&mut self, key: Key, labels: Labels) {
-        if self.learned.len() < self.most {
-            self.learned.push((key, labels));
+    /// Keeps a set for [`LabelCache::learn`]; `length` is that of the hashed bytes.
+    pub(crate) fn keep(&mut self, key: Key, length: usize, labels: Labels) {
+        if self.learned.len() < self.cache.generation {
+            self.learned.push(Entry { key, length: u32::try_from(length).unwrap_or(0), labels });
         }
     }
 
-    pub(crate) fn into_learned(self) -> Vec<(Key, Labels)> {
+    pub(crate) fn into_learned(self) -> Vec<Entry> {
         self.learned
     }
 }
@@ -195,7 +219,7 @@ mod tests {
             known.push(found.is_some());
             match found {
                 Some(found) => assert_eq!(found, labels(*n)),
-                None => reading.keep(key, labels(*n)),
+                None => reading.keep(key, 8, labels(*n)),
             }
         }
         let learned = reading.into_learned();
@@ -236,6 +260,20 @@ mod tests {
             let bytes = vec![b'x'; length];
             assert_ne!(one.key(&bytes), other.key(&bytes), "{length} bytes");
         }
+    }
+
+    #[test]
+    fn the_order_of_the_last_request_is_expected() {
+        let cache = LabelCache::new(7, 10);
+        ask(&cache, &[1, 2, 3]);
+        let text: Vec<u8> = [1_usize, 2, 4, 3].iter().flat_map(|n| n.to_le_bytes()).collect();
+        let mut reading = cache.read();
+        let (first, rest) = reading.next(&text).unwrap();
+        let (second, rest) = reading.next(rest).unwrap();
+        assert_eq!((first, second), (labels(1), labels(2)));
+        assert_eq!(reading.next(rest), None, "4 is new");
+        assert_eq!(reading.next(&rest[8..]), Some((labels(3), &[][..])), "and 3 still expected");
+        assert_eq!(reading.next(&[]), None);
     }
 
     proptest! {

@@ -29,6 +29,7 @@ pub mod otlp;
 mod prepared;
 pub mod prometheus_tsdb;
 mod quoted;
+mod rate;
 mod rejection;
 pub mod relabel;
 pub mod remote_write;
@@ -37,6 +38,7 @@ mod wire;
 
 pub use intake::{Admitted, Intake};
 pub use limits::Limits;
-pub use prepared::Prepared;
+pub use prepared::{MetricCounts, Prepared};
+pub use rate::{RateExceeded, SampleRate};
 pub use rejection::{Decoded, Rejection};
 pub use wire::WireError;

@@ -39,8 +39,49 @@ impl Prepared {
     }
 }
 
+/// What a batch holds of metrics, for a sender that wants to know what was written (remote write 2.0).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MetricCounts {
+    /// Floats.
+    pub samples: usize,
+    /// Native histograms.
+    pub histograms: usize,
+    /// Exemplars.
+    pub exemplars: usize,
+}
+
+impl From<&WriteBatch> for MetricCounts {
+    fn from(batch: &WriteBatch) -> Self {
+        batch.series.iter().fold(Self::default(), |sum, series| Self {
+            samples: sum.samples + series.samples.len(),
+            histograms: sum.histograms + series.histograms.len(),
+            exemplars: sum.exemplars + series.exemplars.len(),
+        })
+    }
+}
+
 impl From<WriteBatch> for Prepared {
     fn from(batch: WriteBatch) -> Self {
         Self { batch, labels_within: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use signal::{Exemplar, HistogramSample, Labels, Sample, SeriesWrite, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_point_is_counted() {
+        let at = Timestamp(0);
+        let series = SeriesWrite {
+            samples: [1.0, 2.0, 3.0].into_iter().map(|value| Sample { at, value }).collect(),
+            histograms: vec![HistogramSample { at, histogram: Default::default() }; 2],
+            exemplars: vec![Exemplar { labels: Labels::empty(), value: 1.0, at }],
+            ..SeriesWrite::default()
+        };
+        let batch = WriteBatch { series: vec![series.clone(), series], ..WriteBatch::default() };
+        assert_eq!(MetricCounts::from(&batch), MetricCounts { samples: 6, histograms: 4, exemplars: 2 });
     }
 }

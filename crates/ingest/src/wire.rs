@@ -175,17 +175,14 @@ impl<'a> Iterator for Delimited<'a> {
 ///
 /// Their content is not looked at: what is split off may be compared or hashed as it is.
 pub(crate) fn leading(message: &[u8], number: u8) -> Result<(&[u8], &[u8]), WireError> {
-    let key = number << 3 | 2;
-    let mut rest = message;
-    while let Some((first, after)) = rest.split_first() {
-        if *first != key {
-            break;
-        }
-        let mut field = Fields { rest: after };
-        field.bytes()?;
-        rest = field.rest;
-    }
-    message.split_at_checked(message.len() - rest.len()).ok_or(WireError::Truncated)
+    let mut rest = fields(message);
+    while rest.next_bytes(number)?.is_some() {}
+    message.split_at_checked(message.len() - rest.rest.len()).ok_or(WireError::Truncated)
+}
+
+/// The first byte of a field that is a message, a text or bytes numbered `number` (1 to 15).
+pub(crate) const fn bytes_key(number: u8) -> u8 {
+    number << 3 | 2
 }
 
 /// The numbers of a packed repeated field.
@@ -213,6 +210,7 @@ impl Iterator for Packed<'_> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<Field<'a>, WireError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;
@@ -247,6 +245,24 @@ impl<'a> Fields<'a> {
         Ok(Field { number, value })
     }
 
+    /// The content of the next field if it is a message, a text or bytes numbered `number` (1 to 15). The quick way
+    /// through what repeats.
+    #[inline]
+    pub(crate) fn next_bytes(&mut self, number: u8) -> Result<Option<&'a [u8]>, WireError> {
+        match self.rest {
+            [key, length @ 0..0x80, after @ ..] if *key == bytes_key(number) => {
+                let (content, rest) = after.split_at_checked(usize::from(*length)).ok_or(WireError::Truncated)?;
+                self.rest = rest;
+                Ok(Some(content))
+            }
+            [key, after @ ..] if *key == bytes_key(number) => {
+                self.rest = after;
+                self.bytes().map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// What a length stands before.
     fn bytes(&mut self) -> Result<&'a [u8], WireError> {
         let length = usize::try_from(self.varint()?).map_err(|_| WireError::Truncated)?;
@@ -254,7 +270,7 @@ impl<'a> Fields<'a> {
     }
 
     #[inline]
-    fn varint(&mut self) -> Result<u64, WireError> {
+    pub(crate) fn varint(&mut self) -> Result<u64, WireError> {
         // Keys and most lengths are one byte.
         if let Some((byte, rest)) = self.rest.split_first()
             && *byte < 0x80
@@ -279,6 +295,15 @@ impl<'a> Fields<'a> {
             }
         }
         Err(WireError::NumberTooLong)
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Bytes that are still to be read.
+    pub(crate) fn left(&self) -> usize {
+        self.rest.len()
     }
 
     fn take(&mut self, length: usize) -> Result<&'a [u8], WireError> {

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::{DecodeError, RemoteWrite};
 use crate::intake::labels_are_within;
-use crate::label_cache::{Key, LabelCache, Reading};
+use crate::label_cache::{Entry, Key, LabelCache, Reading};
 use crate::native::InvalidHistogram;
 use crate::rejection::{Refusals, excerpt};
 use crate::wire::{Field, WireError, fields};
@@ -14,7 +14,8 @@ use crate::{Limits, Prepared, Rejection, native};
 /// Buckets that weigh as much as a sample.
 const BUCKETS_PER_ITEM: usize = 16;
 
-pub(super) type Pairs<'m> = Vec<(&'m str, &'m str)>;
+/// Names and values; most series have fewer than are kept without an allocation.
+pub(super) type Pairs<'m> = SmallVec<[(&'m str, &'m str); 24]>;
 
 /// Why a series is refused, and the sentence for it.
 pub(super) type Refused = (&'static str, String);
@@ -22,17 +23,12 @@ pub(super) type Refused = (&'static str, String);
 /// A request as far as it is read.
 pub(super) struct Request<'c> {
     pub(super) limits: &'c Limits,
-    memory: Option<Memory<'c>>,
+    /// Labels of earlier requests.
+    memory: Option<Reading<'c>>,
     pub(super) batch: WriteBatch,
     refusals: Refusals,
     items: usize,
     are_labels_within: bool,
-}
-
-/// Labels of earlier requests.
-struct Memory<'c> {
-    cache: &'c LabelCache,
-    reading: Reading<'c>,
 }
 
 /// The points of one series.
@@ -48,7 +44,7 @@ impl<'c> Request<'c> {
     pub(super) fn new(limits: &'c Limits, cache: Option<&'c LabelCache>) -> Self {
         Self {
             limits,
-            memory: cache.map(|cache| Memory { cache, reading: cache.read() }),
+            memory: cache.map(LabelCache::read),
             batch: WriteBatch::default(),
             refusals: Refusals::default(),
             items: 0,
@@ -58,7 +54,7 @@ impl<'c> Request<'c> {
 
     /// The hash of `bytes`, when labels are remembered.
     pub(super) fn key(&self, bytes: &[u8]) -> Option<Key> {
-        self.memory.as_ref().map(|memory| memory.cache.key(bytes))
+        self.memory.as_ref().map(|memory| memory.key(bytes))
     }
 
     /// The labels that `bytes` stand for, by `pairs` unless they are known.
@@ -70,31 +66,60 @@ impl<'c> Request<'c> {
     ) -> Result<Result<Labels, Refused>, DecodeError> {
         let mut key = None;
         if let Some(memory) = &mut self.memory {
-            let hash = memory.cache.key(bytes);
-            if let Some(labels) = memory.reading.get(hash) {
+            let hash = memory.key(bytes);
+            if let Some(labels) = memory.get(hash) {
                 return Ok(Ok(labels));
             }
-            key = Some(hash);
+            key = Some((hash, bytes.len()));
         }
         Ok(self.checked_labels(pairs()?, key))
     }
 
-    /// Labels that are seen for the first time.
-    pub(super) fn checked_labels(&mut self, pairs: Pairs<'_>, key: Option<Key>) -> Result<Labels, Refused> {
+    /// The labels that most likely come next, if `message` begins with their bytes, and what follows.
+    #[inline]
+    pub(super) fn next_labels<'m>(&mut self, message: &'m [u8]) -> Option<(Labels, &'m [u8])> {
+        self.memory.as_mut()?.next(message)
+    }
+
+    /// Labels that are seen for the first time, and their key with the length of what it stands for.
+    pub(super) fn checked_labels(&mut self, pairs: Pairs<'_>, key: Option<(Key, usize)>) -> Result<Labels, Refused> {
+        let is_short = pairs.len() <= self.limits.max_labels
+            && pairs.iter().all(|(name, value)| {
+                name.len() <= self.limits.max_label_name_bytes && value.len() <= self.limits.max_label_value_bytes
+            });
         let labels = checked_labels(pairs)?;
-        if !labels_are_within(&labels, self.limits) {
+        // A label too many may be one without a value, which does not count.
+        if !is_short && !labels_are_within(&labels, self.limits) {
             self.are_labels_within = false;
-        } else if let (Some(memory), Some(key)) = (&mut self.memory, key) {
-            memory.reading.keep(key, labels.clone());
+        } else if let (Some(memory), Some((key, length))) = (&mut self.memory, key) {
+            memory.keep(key, length, labels.clone());
         }
         Ok(labels)
+    }
+
+    /// Takes in a series with nothing but one sample, which is what most requests consist of.
+    ///
+    /// # Errors
+    /// When the request has too many items.
+    #[inline]
+    pub(super) fn add_sample(&mut self, labels: Labels, sample: Sample) -> Result<(), DecodeError> {
+        self.items += 1;
+        if self.items > self.limits.max_items {
+            return Err(DecodeError::TooMany { limit: self.limits.max_items });
+        }
+        self.batch.series.push(SeriesWrite {
+            labels,
+            samples: SmallVec::from_buf([sample]),
+            histograms: Vec::new(),
+            exemplars: Vec::new(),
+        });
+        Ok(())
     }
 
     /// Takes in one series; whether it was kept.
     ///
     /// # Errors
     /// When the request has too many items.
-    #[inline]
     pub(super) fn add(&mut self, labels: Result<Labels, Refused>, points: Points) -> Result<bool, DecodeError> {
         let Points { samples, histograms, exemplars, invalid } = points;
         let buckets: usize = histograms.iter().map(|sample| native::bucket_count(&sample.histogram)).sum();
@@ -120,35 +145,36 @@ impl<'c> Request<'c> {
     }
 
     /// The result, and what the cache should learn.
-    pub(super) fn finish(self) -> (RemoteWrite, Vec<(Key, Labels)>) {
+    pub(super) fn finish(self) -> (RemoteWrite, Vec<Entry>) {
         let batch = if self.are_labels_within {
             Prepared::with_labels_within(self.batch, *self.limits)
         } else {
             Prepared::from(self.batch)
         };
         let rejected: Vec<Rejection> = self.refusals.into_rejections();
-        let learned = self.memory.map(|memory| memory.reading.into_learned()).unwrap_or_default();
+        let learned = self.memory.map(Reading::into_learned).unwrap_or_default();
         (RemoteWrite { batch, rejected }, learned)
     }
 }
 
 /// The rules of remote write for labels: none without name, no name twice, a metric name.
 fn checked_labels(mut pairs: Pairs<'_>) -> Result<Labels, Refused> {
-    if !pairs.is_sorted_by_key(|(name, _)| *name) {
+    let is_strictly_ascending = pairs.is_sorted_by(|(a, _), (b, _)| a < b);
+    if !is_strictly_ascending {
         pairs.sort_by_key(|(name, _)| *name);
     }
     let shown = || excerpt(&Labels::from_pairs(pairs.iter().copied()).to_string());
     if pairs.first().is_some_and(|(name, _)| name.is_empty()) {
         return Err(("empty_label_name", format!("series has a label without a name: `{}`", shown())));
     }
-    if let Some((name, _)) = pairs.iter().zip(pairs.iter().skip(1)).find(|(a, b)| a.0 == b.0).map(|(a, _)| a) {
+    let mut neighbours = pairs.iter().zip(pairs.iter().skip(1));
+    if !is_strictly_ascending && let Some(((name, _), _)) = neighbours.find(|(a, b)| a.0 == b.0) {
         return Err(("duplicate_label", format!("series has the label `{}` twice: `{}`", excerpt(name), shown())));
     }
-    let labels = Labels::from_pairs(pairs.iter().copied());
-    if labels.metric_name().is_none() {
+    if !pairs.iter().any(|(name, value)| *name == Labels::NAME && !value.is_empty()) {
         return Err(("missing_metric_name", format!("series has no metric name: `{}`", shown())));
     }
-    Ok(labels)
+    Ok(Labels::from_pairs(pairs))
 }
 
 #[inline]

@@ -112,7 +112,7 @@ impl<'m> Symbols<'m> {
     }
 
     fn pairs(&self, refs: &[u8]) -> Result<Pairs<'m>, DecodeError> {
-        let mut pairs = Vec::new();
+        let mut pairs = Pairs::new();
         let mut refs = packed(refs);
         while let Some(name) = refs.next() {
             let value = refs.next().ok_or(DecodeError::OddLabels)?;

@@ -1,0 +1,13 @@
+//! OTLP traces in both encodings.
+
+#![no_main]
+
+use aegis_ingest::{Limits, otlp};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let limits = Limits::default();
+    for request in [otlp::decode_protobuf(bytes, &limits), otlp::decode_json(bytes, &limits)].into_iter().flatten() {
+        let _ = otlp::traces(request);
+    }
+});
