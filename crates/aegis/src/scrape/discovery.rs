@@ -135,6 +135,10 @@ impl Publisher {
         if !problem.is_empty() && problem != self.problem {
             warn!(job = %self.job, %problem, "cannot discover scrape targets; what was known stays");
         }
+        // Nobody can wait for a first answer forever.
+        if !problem.is_empty() && self.groups.borrow().is_none() {
+            self.publish(Vec::new());
+        }
         self.problem = problem;
     }
 }

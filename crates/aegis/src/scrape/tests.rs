@@ -158,3 +158,125 @@ fn a_url_of_this_machine_is_shown_as_others_reach_it() {
         assert_eq!(own.global(url), want, "{url}");
     }
 }
+
+/// Certificates of an authority of our own.
+struct Authority {
+    pem: String,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut about = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        about.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        Self { pem: about.self_signed(&key).unwrap().pem(), issuer: rcgen::Issuer::new(about, key) }
+    }
+
+    /// A certificate for `name` and its key.
+    fn issue(&self, name: &str) -> (rcgen::Certificate, rcgen::KeyPair) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let about = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (about.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+}
+
+/// An HTTPS server that shows a certificate for `node.test` and may want one of its client.
+async fn serve_encrypted(authority: &Authority, wants_client: bool) -> String {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (certificate, key) = authority.issue("node.test");
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
+    let builder = rustls::ServerConfig::builder();
+    let builder = if wants_client {
+        let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
+        builder.with_client_cert_verifier(verifier)
+    } else {
+        builder.with_no_client_auth()
+    };
+    let config = builder.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut request = vec![0; 4096];
+                let length = stream.read(&mut request).await.unwrap_or(0);
+                let request = String::from_utf8_lossy(&request[..length]).to_lowercase();
+                let host = request.lines().find_map(|line| line.strip_prefix("host: ")).unwrap_or("");
+                let answer =
+                    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{host}", host.len());
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    format!("https://{address}")
+}
+
+#[tokio::test]
+async fn certificates_are_checked_as_configured() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let (certificate, key) = authority.issue("client.test");
+    for (file, text) in
+        [("ca.pem", authority.pem.clone()), ("cert.pem", certificate.pem()), ("key.pem", key.serialize_pem())]
+    {
+        std::fs::write(dir.path().join(file), text).unwrap();
+    }
+    let open = serve_encrypted(&authority, false).await;
+    let closed = serve_encrypted(&authority, true).await;
+    for (case, server, tls, works) in [
+        ("name and authority", &open, r#""ca_file":"ca.pem","server_name":"node.test""#, true),
+        ("the address is not its name", &open, r#""ca_file":"ca.pem""#, false),
+        ("another name", &open, r#""ca_file":"ca.pem","server_name":"other.test""#, false),
+        ("unknown authority", &open, r#""server_name":"node.test""#, false),
+        ("anything goes", &open, r#""insecure_skip_verify":true"#, true),
+        ("a client without a name", &closed, r#""ca_file":"ca.pem","server_name":"node.test""#, false),
+        (
+            "a client with one",
+            &closed,
+            r#""ca_file":"ca.pem","server_name":"node.test","cert_file":"cert.pem","key_file":"key.pem""#,
+            true,
+        ),
+        (
+            "versions",
+            &closed,
+            r#""ca_file":"ca.pem","server_name":"node.test","cert_file":"cert.pem","key_file":"key.pem","min_version":"TLS10","max_version":"TLS12""#,
+            true,
+        ),
+    ] {
+        let client = HttpClient::new(settings(&format!(r#","tls_config":{{{tls}}}"#), dir.path()));
+        let answer = match client.get(server).await {
+            Ok(request) => request.send().await.ok(),
+            Err(_) => None,
+        };
+        assert_eq!(answer.is_some(), works, "{case}");
+        if let Some(answer) = answer {
+            // The target keeps its own address in the request.
+            assert_eq!(answer.text().await.unwrap(), server.trim_start_matches("https://"), "{case}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_used_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("bad.pem"), "no certificate").unwrap();
+    for (tls, want) in [
+        (r#""ca_file":"missing.pem""#, "cannot read "),
+        (r#""cert_file":"bad.pem","key_file":"bad.pem""#, "cannot use `cert` and `key`"),
+    ] {
+        let client = HttpClient::new(settings(&format!(r#","tls_config":{{{tls}}}"#), dir.path()));
+        let error = client.get("https://127.0.0.1:1").await.unwrap_err().to_string();
+        assert!(error.starts_with(want), "{error}");
+    }
+}
