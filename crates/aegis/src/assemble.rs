@@ -14,6 +14,7 @@ use detect::RuleSet;
 use ingest::Limits;
 use local::LocalDriver;
 use policy::Policy;
+use query::promql;
 use store::{Fsync, OsDisk, Store, StoreSettings};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use upstream::{Loki, Options, Prometheus, Secret, Tempo};
 use web::{
-    Ingress, Operator, Parts, Reader, View, Views, lifecycle_router, operator_router, otlp_router, router,
+    Admin, Ingress, Operator, Parts, Reader, View, Views, lifecycle_router, operator_router, otlp_router, router,
 };
 
 use crate::audit_commands::audit_dir;
@@ -30,10 +31,11 @@ use crate::config::{self, Config, RemoteSettings};
 use crate::control_loop::{ControlLoop, restore};
 use crate::instruments::Instruments;
 use crate::reload::Reloader;
+use crate::rules::Ruling;
 use crate::scrape::{OwnAddress, Scraper};
 use crate::sources::Sources;
 use crate::watching::Watching;
-use crate::{clock, logging, writer};
+use crate::{clock, features, logging, seed, writer};
 
 /// Writes that may wait for the writer thread.
 const WRITE_QUEUE: usize = 1024;
@@ -99,7 +101,7 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
     }
     let (conductor, timeline) = restore(&opened);
     info!(records = opened.records.len(), open = conductor.incidents().count(), "ledger read");
-    let firing = conductor.incidents().flat_map(|incident| incident.symptoms.clone()).collect();
+    let firing: Vec<_> = conductor.incidents().flat_map(|incident| incident.symptoms.clone()).collect();
     drop(opened);
 
     // The write path.
@@ -117,11 +119,13 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
     let retention = {
         let store = Arc::clone(&store);
         let thread = thread::Builder::new().name("retention".to_owned());
-        thread.spawn(move || writer::retain_until_stopped(&store, &retention_stopped))?
+        thread.spawn(move || writer::keep_up_until_stopped(&store, &retention_stopped))?
     };
 
     // The control loop.
-    let reader = Reader::new(Arc::clone(&store));
+    let reader = Reader::new(Arc::clone(&store))
+        .with_timeout(config.query.timeout)
+        .with_concurrency(usize::try_from(config.query.max_concurrency).unwrap_or(usize::MAX));
     let driver = config.local_run_dir.as_deref().map(|dir| Arc::new(LocalDriver::new(dir)));
     let sources = Arc::new(open_sources(&config, reader.clone(), driver.clone(), Arc::clone(&instruments))?);
     let timeline = Arc::new(RwLock::new(timeline));
@@ -145,6 +149,9 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
     let views = Views::new(View {
         started: Some(started),
         storage_retention: signal::format_duration(config.store.retention),
+        flags: args.shown(),
+        hostname: hostname(),
+        directory: std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default(),
         ..View::default()
     });
     let tasks = TaskTracker::new();
@@ -163,6 +170,16 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
     };
     let scrape_stop = shutdown.child_token();
     let scraping = tokio::spawn(scraper.run(reloader.subscribe(), scrape_stop));
+    let ruling = Ruling {
+        sources: Arc::clone(&sources),
+        ingress: ingress.clone(),
+        inputs: inputs.clone(),
+        instruments: Arc::clone(&instruments),
+        views: views.clone(),
+        firing: firing.clone(),
+        external_url: format!("http://{listen}"),
+    };
+    tasks.spawn(ruling.run(reloader.subscribe(), shutdown.clone()));
     let watching = Arc::new(Watching {
         sources,
         inputs: inputs.clone(),
@@ -200,12 +217,23 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
         Arc::new(move || instruments.text(&store.status()))
     };
     let limits = Limits::default();
+    let mut promql = promql::Settings {
+        lookback: config.query.lookback_delta,
+        max_samples: usize::try_from(config.query.max_samples).unwrap_or(usize::MAX),
+        subquery_step: config.rules.surroundings.interval,
+        ..promql::Settings::default()
+    };
+    let features = features::allow(&args.enable_feature, &mut promql);
     let parts = Parts {
+        promql,
+        features,
         views,
         metrics_text,
         is_ready: Arc::clone(&is_ready),
         is_writable,
         limits,
+        seed: seed::fresh(),
+        admin: args.enable_admin_api.then(|| Admin::new(Arc::clone(&store))),
         extra: operator_router(operator).merge(lifecycle_router(Arc::new(move || reloader.reload()))),
         ..Parts::new(ingress.clone(), reader, Arc::new(clock::now))
     };
@@ -236,11 +264,22 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
     tasks.wait().await;
     drop(retention_stop);
     let _ = retention.join();
+    // So that the next start has little to read. If it fails, the write-ahead log still has everything.
+    if let Err(error) = store.flush() {
+        warn!(%error, "cannot move metrics to blocks before the end");
+    }
     // The control thread still holds a way in for the traces of its work, so the writer is not waited for to the end:
     // everything acknowledged is on disk already.
     drop(writer);
     info!("stopped");
     Ok(())
+}
+
+/// The machine's name; empty where nobody tells it.
+fn hostname() -> String {
+    let told =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    told.map(|name| name.trim().to_owned()).unwrap_or_default()
 }
 
 fn open_store(config: &Config, args: &ServeArgs) -> anyhow::Result<Store> {

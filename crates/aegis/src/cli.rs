@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,6 +9,9 @@ use clap::{Args, Parser, Subcommand};
 use local::SuperviseOptions;
 
 use crate::config;
+use crate::query_commands::QueryCommand;
+use crate::rule_commands::{self, CheckArgs, TestCommand};
+use crate::tsdb_commands::TsdbCommand;
 
 /// Sees, understands and repairs: metrics, logs and traces in, incidents detected, diagnosed, remediated and proven.
 #[derive(Debug, Parser)]
@@ -26,6 +30,15 @@ pub(crate) enum Command {
     /// Check files without running anything.
     #[command(subcommand)]
     Check(CheckCommand),
+    /// Run unit tests written in files.
+    #[command(subcommand)]
+    Test(TestCommand),
+    /// Ask for telemetry, of a running server or of a data directory.
+    #[command(subcommand)]
+    Query(QueryCommand),
+    /// Look into the metrics of a data directory, write them out, bring others in.
+    #[command(subcommand)]
+    Tsdb(TsdbCommand),
     /// Read and check the ledger of decisions.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -64,12 +77,48 @@ pub(crate) struct ServeArgs {
     /// Address for OTLP over HTTP, or `off`; wins over the file.
     #[arg(long, value_name = "ADDR|off", value_parser = address_or_off)]
     pub(crate) otlp_http: Option<Port>,
+    /// Let clients delete series and copy the data directory, by `/api/v1/admin/tsdb/…`.
+    #[arg(long)]
+    pub(crate) enable_admin_api: bool,
+    /// Experiments of PromQL that clients may use, by Prometheus' names: `promql-experimental-functions`,
+    /// `promql-duration-expr`, `promql-extended-range-selectors`, `promql-binop-fill-modifiers`,
+    /// `promql-delayed-name-removal`, `type-and-unit-labels`.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) enable_feature: Vec<String>,
     /// How Aegis writes its own log.
     #[arg(long, value_enum, default_value = "logfmt")]
     pub(crate) log_format: LogFormat,
     /// What it writes: a level, or `target=level` pairs.
     #[arg(long, env = "AEGIS_LOG", default_value = "info")]
     pub(crate) log_level: String,
+}
+
+impl ServeArgs {
+    /// What `/api/v1/status/flags` shows: every flag with the value in force.
+    pub(crate) fn shown(&self) -> BTreeMap<String, String> {
+        let port = |port: Option<Port>| match port {
+            None => String::new(),
+            Some(Port::Off) => "off".to_owned(),
+            Some(Port::On(address)) => address.to_string(),
+        };
+        let format = match self.log_format {
+            LogFormat::Logfmt => "logfmt",
+            LogFormat::Json => "json",
+        };
+        [
+            ("config", self.config.as_ref().map(|file| file.display().to_string()).unwrap_or_default()),
+            ("data-dir", self.data_dir.display().to_string()),
+            ("listen", self.listen.map(|address| address.to_string()).unwrap_or_default()),
+            ("otlp-grpc", port(self.otlp_grpc)),
+            ("otlp-http", port(self.otlp_http)),
+            ("enable-admin-api", self.enable_admin_api.to_string()),
+            ("enable-feature", self.enable_feature.join(",")),
+            ("log-format", format.to_owned()),
+            ("log-level", self.log_level.clone()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
 }
 
 /// A port that may be off.
@@ -101,6 +150,8 @@ pub(crate) enum CheckCommand {
         /// The file.
         file: PathBuf,
     },
+    /// Check Prometheus rule files; reports every problem with its place.
+    Rules(CheckArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -160,13 +211,15 @@ pub(crate) fn check(what: &CheckCommand) -> anyhow::Result<ExitCode> {
         CheckCommand::Config { file } => {
             let config = config::load(file)?;
             say(&format!(
-                "{}: fine ({} scrape jobs, {} policy files)",
+                "{}: fine ({} scrape jobs, {} rules, {} policy files)",
                 file.display(),
                 config.jobs.len(),
+                config.rules.files.iter().map(|(_, file)| file.rule_count()).sum::<usize>(),
                 config.policies.len()
             ));
             Ok(ExitCode::SUCCESS)
         }
+        CheckCommand::Rules(args) => Ok(rule_commands::check(args)),
     }
 }
 
@@ -174,6 +227,12 @@ pub(crate) fn check(what: &CheckCommand) -> anyhow::Result<ExitCode> {
 #[expect(clippy::print_stdout, reason = "the command line's own output")]
 pub(crate) fn say(line: &str) {
     println!("{line}");
+}
+
+/// Tells the person at the terminal what went wrong.
+#[expect(clippy::print_stderr, reason = "the command line's own output")]
+pub(crate) fn warn(text: &str) {
+    eprintln!("{text}");
 }
 
 /// Prints an error with its causes, once.

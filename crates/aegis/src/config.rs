@@ -2,6 +2,7 @@
 
 mod file;
 mod problem;
+mod rules;
 mod scraping;
 mod settings;
 mod shown;
@@ -9,7 +10,8 @@ mod shown;
 use std::path::Path;
 
 pub(crate) use problem::{ConfigError, Problem};
-pub(crate) use settings::{Config, RemoteSettings, StoreLimits};
+pub(crate) use rules::{RuleSettings, matching};
+pub(crate) use settings::{Config, QuerySettings, RemoteSettings, StoreLimits};
 
 /// Reads and checks the file at `path`; every problem is reported at once. `aegis check config` runs exactly this.
 ///

@@ -33,6 +33,7 @@ pub(crate) struct Instruments {
     scrapes: Counters,
     policy_evaluations: Counters,
     anomalies: Counters,
+    rules: Counters,
     suppressed: Counters,
     actions: Counters,
     action_duration: Histograms,
@@ -64,6 +65,7 @@ impl Instruments {
             scrapes: Family::default(),
             policy_evaluations: Family::default(),
             anomalies: Family::default(),
+            rules: Family::default(),
             suppressed: Family::default(),
             actions: Family::default(),
             action_duration: Family::new_with_constructor(seconds),
@@ -82,6 +84,11 @@ impl Instruments {
         registry.register("aegis_ingest_rejected_items", "Items refused, by reason", all.rejected.clone());
         registry.register("aegis_scrapes", "Scrapes by job and outcome", all.scrapes.clone());
         registry.register("policy_evaluations", "Policy decisions", all.policy_evaluations.clone());
+        registry.register(
+            "aegis_rule_evaluations",
+            "Evaluations of rules of rule files, by outcome",
+            all.rules.clone(),
+        );
         registry.register("ai_anomalies_detected", "Anomalies by severity", all.anomalies.clone());
         registry.register("aegis_detect_suppressed", "Anomalies nobody was told about", all.suppressed.clone());
         registry.register("executor_actions", "Actions by what became of them", all.actions.clone());
@@ -157,6 +164,13 @@ impl Instruments {
 
     pub(crate) fn evaluated(&self, action: &str, result: &str) {
         count(&self.policy_evaluations, &vec![("action", action.to_owned()), ("result", result.to_owned())], 1);
+    }
+
+    /// A group of rules was evaluated.
+    pub(crate) fn ruled(&self, rules: usize, failures: usize) {
+        for (outcome, number) in [("success", rules.saturating_sub(failures)), ("failure", failures)] {
+            count(&self.rules, &vec![("outcome", outcome.to_owned())], number as u64);
+        }
     }
 
     pub(crate) fn observed(&self, observation: &Observation, took: Duration) {

@@ -8,11 +8,17 @@ mod cli;
 mod clock;
 mod config;
 mod control_loop;
+mod features;
 mod instruments;
 mod logging;
+mod query_commands;
 mod reload;
+mod rule_commands;
+mod rules;
 mod scrape;
+mod seed;
 mod sources;
+mod tsdb_commands;
 mod watching;
 mod writer;
 
@@ -43,6 +49,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Check(what) => cli::check(&what),
+        Command::Test(what) => Ok(rule_commands::test(&what)),
+        Command::Query(what) => query_commands::query(&what),
+        Command::Tsdb(what) => tsdb_commands::tsdb(&what),
         Command::Audit(what) => audit_commands::audit(&what),
         Command::Replay(args) => audit_commands::replay(&args),
         Command::Supervise(args) => {

@@ -57,9 +57,13 @@ impl Reloader {
     }
 
     fn show(&self, is_valid: bool) {
-        let yaml = self.configs.borrow().shown.clone();
+        let (yaml, external_labels) = {
+            let config = self.configs.borrow();
+            (config.shown.clone(), config.rules.surroundings.external_labels.clone())
+        };
         self.views.update(|view| {
             view.config_yaml = yaml;
+            view.external_labels = external_labels;
             view.config_loaded = Some(clock::now());
             view.config_is_valid = is_valid;
         });

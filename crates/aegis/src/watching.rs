@@ -20,6 +20,7 @@ use web::{AlertView, RuleGroupView, RuleKind, RuleView, Views};
 
 use crate::clock::{self, Stopwatch};
 use crate::instruments::Instruments;
+use crate::rules;
 use crate::sources::Sources;
 
 mod sight;
@@ -206,7 +207,7 @@ impl Watching {
             last_evaluation: Some(now),
             rules: rules.collect(),
         };
-        self.views.update(|view| view.groups = vec![group]);
+        self.views.update(|view| rules::put(view, group));
     }
 
     /// Analyses the last hour on schedule until `shutdown`.

@@ -1,5 +1,6 @@
 //! The file as written. Every key is optional; unknown keys are errors.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use signal::parse_duration;
 
 use super::problem::Problems;
 use super::scraping::{JobFile, jobs};
-use super::{Config, RemoteSettings, StoreLimits};
+use super::{Config, QuerySettings, RemoteSettings, RuleSettings, StoreLimits};
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]
@@ -23,11 +24,14 @@ pub(super) struct ConfigFile {
     listen: Option<Spanned<String>>,
     otlp: OtlpFile,
     store: StoreFile,
+    query: QueryFile,
     global: GlobalFile,
     /// What is scraped, as in a Prometheus configuration.
     scrape_configs: Vec<JobFile>,
     /// Further files with `scrape_configs`; the last part of a path may be a pattern.
     scrape_config_files: Vec<Spanned<String>>,
+    /// Prometheus rule files, as patterns such as `rules/*.yaml`. Relative to this file.
+    rule_files: Vec<Spanned<PathBuf>>,
     detect: DetectFile,
     verify: VerifyFile,
     policy: PolicyFile,
@@ -56,6 +60,33 @@ struct StoreFile {
     /// `always` (an acknowledged write survives a loss of power) or `never` (it survives a crash of Aegis). Default
     /// `always`.
     fsync: Option<Spanned<String>>,
+}
+
+/// The `query:` section: how much one PromQL query of a client may take.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct QueryFile {
+    /// How long a query may wait and run; a request may only lower it. At least `1s`. Default `2m`.
+    timeout: Option<Spanned<String>>,
+    /// Queries that run at once; the others wait. At least 1. Default 20.
+    max_concurrency: Option<Spanned<u32>>,
+    /// Samples one query may hold in memory. At least 1000. Default 50,000,000.
+    max_samples: Option<Spanned<u32>>,
+    /// How long a sample stays the value of its series. At least `1s`. Default `5m`.
+    lookback_delta: Option<Spanned<String>>,
+}
+
+impl QueryFile {
+    fn check(&self, problems: &mut Problems) -> QuerySettings {
+        let second = Duration::from_secs(1);
+        let normal = QuerySettings::default();
+        QuerySettings {
+            timeout: span(self.timeout.as_ref(), normal.timeout, second, problems),
+            max_concurrency: at_least(self.max_concurrency.as_ref(), normal.max_concurrency, 1, problems),
+            max_samples: at_least(self.max_samples.as_ref(), normal.max_samples, 1_000, problems),
+            lookback_delta: span(self.lookback_delta.as_ref(), normal.lookback_delta, second, problems),
+        }
+    }
 }
 
 /// The `global:` section, as in a Prometheus configuration.
@@ -99,8 +130,13 @@ struct GlobalFile {
     scrape_failure_log_file: Option<String>,
     /// Not written.
     query_log_file: Option<String>,
-    /// Time between two evaluations of the alert rules. At least `1s`. Default: the scrape interval.
+    /// Time between two evaluations of rules. At least `1s`. Default: `1m` for groups of rule files that name none, the
+    /// scrape interval for the built-in alert rules.
     evaluation_interval: Option<Spanned<String>>,
+    /// How far back the rules of rule files look, for samples that arrive late. Default `0s`.
+    rule_query_offset: Option<Spanned<String>>,
+    /// What this server adds to what it tells other servers; templates of rules see it as `$externalLabels`.
+    external_labels: BTreeMap<String, String>,
 }
 
 /// The `detect:` section.
@@ -238,14 +274,26 @@ impl ConfigFile {
             problems.add(text, "`off` is not an address: Aegis has to listen somewhere");
         }
         let listen = listen.unwrap_or_else(|| loopback(4300));
+        let rules = RuleSettings {
+            files: super::rules::read(&self.rule_files, base, problems),
+            surroundings: rules::Surroundings {
+                interval: span(self.global.evaluation_interval.as_ref(), second * 60, second, problems),
+                query_offset: span(self.global.rule_query_offset.as_ref(), Duration::ZERO, Duration::ZERO, problems),
+                external_labels: self.global.external_labels,
+                external_url: String::new(),
+            },
+        };
+        let rule_interval = self.global.evaluation_interval.as_ref().map_or(interval, |_| rules.surroundings.interval);
         Config {
             listen,
             otlp_grpc: address(self.otlp.grpc.as_ref(), 4317, problems),
             otlp_http: address(self.otlp.http.as_ref(), 4318, problems),
             store: self.store.check(problems),
+            query: self.query.check(problems),
             jobs,
             shown: String::new(),
-            rule_interval: span(self.global.evaluation_interval.as_ref(), interval, second, problems),
+            rule_interval,
+            rules,
             detect_interval,
             detect_window,
             analysis_interval,

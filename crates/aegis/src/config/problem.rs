@@ -78,6 +78,16 @@ impl Problems {
         self.found.push(problem);
     }
 
+    /// Takes over what is wrong with a rule file; its problems have places of their own.
+    pub(super) fn of_rules(&mut self, error: rules::RuleFileError) {
+        self.found.extend(error.problems.into_iter().map(|problem| Problem {
+            file: problem.file,
+            line: problem.line,
+            column: problem.column,
+            message: problem.message,
+        }));
+    }
+
     pub(super) fn finish<T>(self, value: T) -> Result<T, ConfigError> {
         let mut found = self.found;
         // As somebody reads the file.

@@ -9,6 +9,8 @@ use control::Settings;
 use ingest::scrape::ScrapeConfig;
 use policy::LimitSettings;
 
+use super::RuleSettings;
+
 /// Everything that decides how Aegis behaves.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -19,12 +21,15 @@ pub(crate) struct Config {
     /// Where OTLP over HTTP is served; `None` = off.
     pub(crate) otlp_http: Option<SocketAddr>,
     pub(crate) store: StoreLimits,
+    pub(crate) query: QuerySettings,
     /// What is scraped, from this file and those it names.
     pub(crate) jobs: Vec<Arc<ScrapeConfig>>,
     /// The file as it is shown: without secrets.
     pub(crate) shown: String,
-    /// Time between two evaluations of the alert rules.
+    /// Time between two evaluations of the built-in alert rules.
     pub(crate) rule_interval: Duration,
+    /// The user's own rules.
+    pub(crate) rules: RuleSettings,
     /// Time between two looks at the services.
     pub(crate) detect_interval: Duration,
     /// Rate window of the watched queries.
@@ -55,6 +60,27 @@ pub(crate) struct StoreLimits {
     /// Per signal.
     pub(crate) max_bytes: u64,
     pub(crate) fsync: bool,
+}
+
+/// How much one PromQL query of a client may take.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct QuerySettings {
+    /// Waiting included.
+    pub(crate) timeout: Duration,
+    pub(crate) max_concurrency: u32,
+    pub(crate) max_samples: u32,
+    pub(crate) lookback_delta: Duration,
+}
+
+impl Default for QuerySettings {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(120),
+            max_concurrency: 20,
+            max_samples: 50_000_000,
+            lookback_delta: Duration::from_secs(300),
+        }
+    }
 }
 
 /// A server that answers in place of the own store.

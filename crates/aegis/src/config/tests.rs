@@ -64,7 +64,8 @@ fn a_configuration_of_prometheus_works_as_it_is() {
 #[test]
 fn jobs_stand_in_further_files_too() {
     let dir = tempfile::tempdir().unwrap();
-    let job = |name: &str| format!("scrape_configs:\n  - job_name: {name}\n    file_sd_configs: [{{files: [t.json]}}]\n");
+    let job =
+        |name: &str| format!("scrape_configs:\n  - job_name: {name}\n    file_sd_configs: [{{files: [t.json]}}]\n");
     std::fs::write(dir.path().join("one.yml"), job("one")).unwrap();
     std::fs::write(dir.path().join("two.yml"), job("two")).unwrap();
     let text = job("own") + "scrape_config_files: ['*.yml']\n";

@@ -11,11 +11,13 @@
 
 mod api;
 mod bad_input;
+mod commands;
 mod durability;
 mod http;
 mod incident;
 mod lifecycle;
 mod mission;
+mod rules;
 mod scraping;
 mod server;
 mod target;

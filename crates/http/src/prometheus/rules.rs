@@ -39,17 +39,11 @@ struct Filter {
 
 impl Filter {
     fn read(params: &Params) -> Result<Self, Refusal> {
-        let (alerting, recording) = match params.get("type") {
-            None => (true, true),
+        let (alerting, recording) = match params.get("type").map(str::to_lowercase).as_deref() {
+            None | Some("") => (true, true),
             Some("alert") => (true, false),
             Some("record") => (false, true),
-            Some(other) => return Err(Refusal::parameter("type", format!("not supported value \"{other}\""))),
-        };
-        let hides_alerts = match params.get("exclude_alerts") {
-            None => false,
-            Some(text) => text.parse().map_err(|_| {
-                Refusal::parameter("exclude_alerts", format!("error parsing \"{text}\": it must be true or false"))
-            })?,
+            Some(other) => return Err(Refusal::parameter("type", format!("not supported value {other:?}"))),
         };
         let list = |name| params.all(name).map(str::to_owned).collect();
         Ok(Self {
@@ -59,7 +53,7 @@ impl Filter {
             groups: list("rule_group[]"),
             files: list("file[]"),
             sets: matcher_sets(params)?,
-            hides_alerts,
+            hides_alerts: hides_alerts(params)?,
         })
     }
 
@@ -79,26 +73,80 @@ impl Filter {
     }
 }
 
+/// Go's `strconv.ParseBool`, in any case of letters.
+fn hides_alerts(params: &Params) -> Result<bool, Refusal> {
+    match params.get("exclude_alerts").map(str::to_lowercase).as_deref() {
+        None | Some("" | "0" | "f" | "false") => Ok(false),
+        Some("1" | "t" | "true") => Ok(true),
+        Some(other) => {
+            let reason =
+                format!("error converting exclude_alerts: strconv.ParseBool: parsing {other:?}: invalid syntax");
+            Err(Refusal::parameter("exclude_alerts", reason))
+        }
+    }
+}
+
+/// Which groups are asked for at once.
+struct Page {
+    /// `None` = all.
+    limit: Option<usize>,
+    /// The group to begin with.
+    token: Option<String>,
+}
+
+impl Page {
+    fn read(limit: &str, token: &str) -> Result<Self, Refusal> {
+        let refuse = |reason: String| Err(Refusal::parameter("group_limit", reason));
+        let token = (!token.is_empty()).then(|| token.to_owned());
+        if limit.is_empty() {
+            if token.is_some() {
+                let reason = "group_limit needs to be present in order to paginate over the groups";
+                return Err(Refusal::parameter("group_next_token", reason));
+            }
+            return Ok(Self { limit: None, token });
+        }
+        match limit.parse::<i32>() {
+            Err(error) => refuse(format!("group_limit needs to be a valid number: {limit:?}: {error}")),
+            Ok(number) => match usize::try_from(number) {
+                Ok(limit) if limit > 0 => Ok(Self { limit: Some(limit), token }),
+                Ok(_) | Err(_) => refuse("group_limit needs to be greater than 0".to_owned()),
+            },
+        }
+    }
+
+    /// The groups of this page, and where the next begins.
+    fn of<'a>(&self, mut groups: Vec<&'a RuleGroupView>) -> Result<(Vec<&'a RuleGroupView>, Option<String>), Refusal> {
+        if let Some(token) = &self.token {
+            let Some(first) = groups.iter().position(|group| group_token(group) == *token) else {
+                let reason = format!("invalid group_next_token '{token}'. were rule groups changed?");
+                return Err(Refusal::parameter("group_next_token", reason));
+            };
+            groups.drain(..first);
+        }
+        let limit = self.limit.unwrap_or(usize::MAX);
+        let next = groups.get(limit).map(|group| group_token(group));
+        groups.truncate(limit);
+        Ok((groups, next))
+    }
+}
+
 async fn rules(State(handles): State<Handles>, params: Params) -> Reply {
     let filter = Filter::read(&params)?;
-    let page = params.limit("group_limit")?;
-    let token = params.get("group_next_token").map(str::to_owned);
+    let page = params.get("group_limit").unwrap_or("");
+    let page = Page::read(page, params.get("group_next_token").unwrap_or(""))?;
     let body = handles.views.read(|view| {
-        let mut groups: Vec<_> = view.groups.iter().filter(|group| filter.keeps_group(group)).collect();
-        if let Some(token) = token {
-            let seen = groups.iter().position(|group| group_token(group) == token).unwrap_or(groups.len());
-            groups.drain(..seen);
-        }
-        let next = page.and_then(|page| groups.get(page)).map(|group| group_token(group));
-        groups.truncate(page.unwrap_or(usize::MAX));
+        // A group of which nothing is left is left out.
+        let keeps =
+            |group: &&RuleGroupView| filter.keeps_group(group) && group.rules.iter().any(|rule| filter.keeps(rule));
+        let (groups, next) = page.of(view.groups.iter().filter(keeps).collect())?;
         let mut out = String::from(r#"{"groups":"#);
         json::array(&mut out, groups, |out, one| group(out, one, &filter));
         if let Some(next) = next {
             let _ = write!(out, r#","groupNextToken":{}"#, json::quoted(&next));
         }
         out.push('}');
-        out
-    });
+        Ok::<_, Refusal>(out)
+    })?;
     Ok(answer::data(&body))
 }
 
@@ -188,4 +236,43 @@ async fn alerts(State(handles): State<Handles>) -> Response {
         out
     });
     answer::data(&body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(limit: &str, token: &str) -> String {
+        let named = |name: &str| RuleGroupView { name: name.to_owned(), file: "f".to_owned(), ..Default::default() };
+        let groups = ["g1", "g2", "g3"].map(named);
+        match Page::read(limit, token).and_then(|page| page.of(groups.iter().collect())) {
+            Ok((groups, next)) => {
+                let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
+                format!("{} then {}", names.join(" "), next.as_deref().unwrap_or("nothing"))
+            }
+            Err(refusal) => refusal.text,
+        }
+    }
+
+    #[test]
+    fn groups_come_in_pages() {
+        for (limit, token, want) in [
+            ("", "", "g1 g2 g3 then nothing"),
+            ("2", "", "g1 g2 then f;g3"),
+            ("2", "f;g3", "g3 then nothing"),
+            ("3", "", "g1 g2 g3 then nothing"),
+            ("1", "f;g2", "g2 then f;g3"),
+            ("0", "", "invalid parameter \"group_limit\": group_limit needs to be greater than 0"),
+            ("-1", "", "invalid parameter \"group_limit\": group_limit needs to be greater than 0"),
+        ] {
+            assert_eq!(page(limit, token), want, "{limit} {token}");
+        }
+        for (limit, token, want) in [
+            ("x", "", "group_limit needs to be a valid number"),
+            ("", "f;g2", "group_limit needs to be present"),
+            ("1", "gone", "were rule groups changed?"),
+        ] {
+            assert!(page(limit, token).contains(want), "{limit} {token}: {}", page(limit, token));
+        }
+    }
 }
