@@ -1,0 +1,71 @@
+//! How rules ask and write while Aegis runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use query::promql::{self, Expr, Settings};
+use rules::{Ask, Element, Reading, elements};
+use signal::{Matcher, SeriesWrite, TimeRange, Timestamp, WriteBatch};
+use store::Series;
+use tokio::runtime::Handle;
+
+use super::{Ruling, patience};
+use crate::clock::Stopwatch;
+
+/// Questions of one evaluation; they are asked from a thread that may wait.
+pub(super) struct Answers<'a> {
+    ruling: &'a Ruling,
+    runtime: &'a Handle,
+    interval: Duration,
+    lap: Stopwatch,
+}
+
+impl<'a> Answers<'a> {
+    pub(super) fn new(ruling: &'a Ruling, runtime: &'a Handle, interval: Duration) -> Self {
+        Self { ruling, runtime, interval, lap: Stopwatch::start() }
+    }
+}
+
+impl Ask for Answers<'_> {
+    /// From the same source as every other question of Aegis.
+    fn vector(&mut self, expr: &Arc<Expr>, at: Timestamp) -> Result<Vec<Element>, String> {
+        let sources = &self.ruling.sources;
+        if sources.metrics.is_some() {
+            let found = self.runtime.block_on(sources.vector(&expr.to_string(), at))?;
+            let one = |(labels, value)| Element { labels, reading: Reading::Number(value) };
+            return Ok(found.into_iter().map(one).collect());
+        }
+        let expr = Arc::clone(expr);
+        let settings = Settings { subquery_step: self.interval, ..Settings::default() };
+        let asked = sources.reader.run(Some(patience(self.interval)), move |snapshot, cancel| {
+            promql::instant(&expr, snapshot, at, &settings, cancel)
+        });
+        let answer = self.runtime.block_on(asked).map_err(|error| error.to_string())?;
+        elements(answer.map_err(|error| error.to_string())?.value)
+    }
+
+    /// Always from the own store: that is where rules write.
+    fn series(&mut self, matchers: Vec<Matcher>, range: TimeRange) -> Result<Vec<Series>, String> {
+        Ok(self.ruling.sources.reader.snapshot().select(&matchers, range))
+    }
+
+    fn append(&mut self, series: Vec<SeriesWrite>) -> Result<(), String> {
+        let batch = WriteBatch { series, ..WriteBatch::default() };
+        let written = self.runtime.block_on(self.ruling.ingress.write(batch)).map_err(|error| error.to_string())?;
+        if let Some(refused) = written.rejected.first() {
+            return Err(format!("{} samples were refused: {}", refused.count, refused.reason));
+        }
+        match written.receipt.conflicts.first() {
+            None => Ok(()),
+            Some(conflict) => {
+                Err(format!("duplicate sample for timestamp: {} has another value at {}", conflict.series, conflict.at))
+            }
+        }
+    }
+
+    fn lap(&mut self) -> Duration {
+        let took = self.lap.elapsed();
+        self.lap = Stopwatch::start();
+        took
+    }
+}
