@@ -24,7 +24,6 @@
 
 mod ast;
 mod eval;
-pub(crate) mod go_regex;
 mod lexer;
 mod parser;
 mod pipeline;

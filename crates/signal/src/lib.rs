@@ -14,6 +14,7 @@
 
 mod batch;
 mod duration;
+pub mod go_regex;
 mod histogram;
 mod labels;
 mod logs;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use regex::Regex;
 
-use crate::Labels;
+use crate::{Labels, go_regex};
 
 /// The four ways to compare a label.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -13,7 +13,7 @@ pub enum MatchOp {
     Equal,
     /// `!=`
     NotEqual,
-    /// `=~`, anchored at both ends; the dot matches a newline.
+    /// `=~`, in Go's syntax, anchored at both ends; the dot matches a newline.
     Regex,
     /// `!~`
     NotRegex,
@@ -33,11 +33,11 @@ pub struct Matcher {
 
 /// A pattern that does not compile.
 #[derive(Debug, thiserror::Error)]
-#[error("error parsing regexp `{pattern}`: {reason}")]
+#[error("{reason}")]
 pub struct MatcherError {
     /// What was given.
     pub pattern: String,
-    /// Why it was refused, in one line.
+    /// Why it was refused, in one line that quotes the pattern.
     pub reason: String,
 }
 
@@ -50,10 +50,10 @@ impl Matcher {
         let value = value.into();
         let pattern = match op {
             MatchOp::Equal | MatchOp::NotEqual => None,
-            MatchOp::Regex | MatchOp::NotRegex => Some(Regex::new(&format!("^(?s:{value})$")).map_err(|error| {
-                let reason = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
-                MatcherError { pattern: value.clone(), reason }
-            })?),
+            MatchOp::Regex | MatchOp::NotRegex => {
+                let compiled = go_regex::compile_whole(&value);
+                Some(compiled.map_err(|reason| MatcherError { pattern: value.clone(), reason })?)
+            }
         };
         Ok(Self { name: name.into(), op, value, pattern })
     }
@@ -131,11 +131,15 @@ mod tests {
             (MatchOp::Regex, "a|b", "ab", false),
             (MatchOp::Regex, ".*", "two\nlines", true),
             (MatchOp::NotRegex, "5..", "", true),
+            (MatchOp::Regex, "a{", "a{", true),
+            (MatchOp::Regex, "\\d+", "٣", false),
+            (MatchOp::Regex, "\\Q.\\E", "x", false),
             (MatchOp::Equal, "", "", true),
             (MatchOp::NotEqual, "", "", false),
         ] {
             assert_eq!(Matcher::new("l", op, value).unwrap().matches(label), want, "{op}{value} on {label:?}");
         }
-        assert!(Matcher::new("l", MatchOp::Regex, "(").is_err());
+        let error = Matcher::new("l", MatchOp::Regex, "(").unwrap_err();
+        assert_eq!(error.to_string(), "error parsing regexp: missing closing ): `(`");
     }
 }

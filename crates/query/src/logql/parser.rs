@@ -265,7 +265,7 @@ impl Parser {
 
 pub(super) fn matcher(name: &str, op: MatchOp, value: &str) -> Result<Matcher, ParseError> {
     if matches!(op, MatchOp::Regex | MatchOp::NotRegex) {
-        super::go_regex::compile(value).map_err(meaning)?;
+        signal::go_regex::compile(value).map_err(meaning)?;
     }
     Matcher::new(name, op, value).map_err(|error| meaning(error.to_string()))
 }

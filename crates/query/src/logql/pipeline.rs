@@ -12,13 +12,12 @@ mod template;
 use std::borrow::Cow;
 
 use regex::Regex;
-use signal::{Labels, LogLine, Matcher, Nanos};
+use signal::{Labels, LogLine, Matcher, Nanos, go_regex};
 
 pub(super) use entry::{Entry, Error};
 pub(super) use filter::{Filter, TimeBound};
 
 use super::ast::{Extraction, LabelSource, Pick, Stage};
-use super::go_regex;
 use line::LineFilter;
 use pattern::Pattern;
 use template::Template;

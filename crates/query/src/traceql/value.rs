@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use regex::Regex;
-use signal::{AttributeValue, SpanKind, SpanStatus};
+use signal::{AttributeValue, SpanKind, SpanStatus, go_regex};
 
 use super::ast::{BinaryOp, Static};
-use crate::logql::go_regex;
 
 /// A regular expression that must match the whole text.
 #[derive(Clone, Debug)]

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use regex::Regex;
-use signal::{Labels, Nanos};
+use signal::{Labels, Nanos, go_regex};
 use store::Snapshot;
 
 use super::{EvalError, MAX_POINTS, Point, RangeSeries, aggregate, binary, window};
 use crate::Cancel;
 use crate::logql::ast::{AggregateOp, Grouping, MetricExpr, RangeOp};
-use crate::logql::go_regex;
 
 /// The instants of an answer, ascending.
 pub(super) struct Steps(Vec<Nanos>);

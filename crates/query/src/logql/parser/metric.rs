@@ -1,12 +1,13 @@
 //! Functions, aggregations and operators.
 
+use signal::go_regex;
+
 use super::pipeline::float;
 use super::{MAX_DEPTH, ParseError, Parser, meaning};
 use crate::logql::ast::{
     AggregateOp, BinaryOp, Conversion, Expr, Group, Grouping, LabelFilter, LogExpr, Matching, MetricExpr, RangeExpr,
     RangeOp, Stage, Unwrap,
 };
-use crate::logql::go_regex;
 use crate::logql::lexer::Token;
 
 /// What stands inside the parentheses of a range function, while it is being read.

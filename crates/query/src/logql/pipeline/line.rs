@@ -2,11 +2,11 @@
 
 use memchr::memmem::Finder;
 use regex::Regex;
+use signal::go_regex;
 
 use super::ip::IpMatcher;
 use super::pattern::Pattern;
 use crate::logql::ast::{LineOp, LineTerm};
-use crate::logql::go_regex;
 
 /// A condition on the text: one of several terms is found, or none of them.
 pub(crate) struct LineFilter {

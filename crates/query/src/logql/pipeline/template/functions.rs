@@ -3,10 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gotmpl::{TemplateError, Value};
-use signal::Nanos;
+use signal::{Nanos, go_regex};
 
 use super::{Current, MAX_OUTPUT, time};
-use crate::logql::go_regex;
 use crate::logql::units::{parse_bytes, parse_duration};
 
 pub(super) type Function = Box<dyn Fn(&[Value]) -> Result<Value, TemplateError> + Send + Sync>;

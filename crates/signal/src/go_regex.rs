@@ -6,11 +6,27 @@ use regex::{Regex, RegexBuilder};
 ///
 /// # Errors
 /// One line saying why it is refused, also when it compiles to more than 10 MiB.
-pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
-    RegexBuilder::new(&translate(pattern)).size_limit(10 << 20).build().map_err(|error| {
+pub fn compile(pattern: &str) -> Result<Regex, String> {
+    build(&translate(pattern), pattern)
+}
+
+/// Compiles a pattern that has to match a whole text, in which the dot matches a newline, as in label matchers.
+///
+/// # Errors
+/// As for [`compile`]; the sentence is about the pattern as written.
+pub fn compile_whole(pattern: &str) -> Result<Regex, String> {
+    if pattern.contains(')') {
+        // By itself first: between parentheses `)(` would be a pattern.
+        build(&translate(pattern), pattern)?;
+    }
+    build(&format!("^(?s:{})$", translate(pattern)), pattern)
+}
+
+fn build(translated: &str, written: &str) -> Result<Regex, String> {
+    RegexBuilder::new(translated).size_limit(10 << 20).build().map_err(|error| {
         let text = error.to_string();
         let reason = text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
-        format!("error parsing regexp: {}", in_the_words_of_go(reason, pattern))
+        format!("error parsing regexp: {}", in_the_words_of_go(reason, written))
     })
 }
 
@@ -18,6 +34,9 @@ pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
 fn in_the_words_of_go(reason: &str, pattern: &str) -> String {
     if reason.starts_with("unclosed group") {
         return format!("missing closing ): `{pattern}`");
+    }
+    if reason.starts_with("unopened group") {
+        return format!("unexpected ): `{pattern}`");
     }
     if reason.starts_with("unclosed character class") {
         let class = pattern.find('[').and_then(|at| pattern.get(at..)).unwrap_or(pattern);
@@ -187,6 +206,10 @@ mod tests {
         ] {
             assert_eq!(compile(pattern).unwrap().is_match(text), want, "{pattern} on {text}");
         }
+        assert!(compile_whole("a.b").unwrap().is_match("a\nb"));
+        assert!(!compile_whole("a|b").unwrap().is_match("ab"));
+        assert_eq!(compile_whole(")(").unwrap_err(), "error parsing regexp: unexpected ): `)(`");
+        assert_eq!(compile_whole("(").unwrap_err(), "error parsing regexp: missing closing ): `(`");
         for bad in ["(", "a**b(", "\\", "[a", "x{1001}{1001}{1001}"] {
             assert!(compile(bad).is_err(), "{bad}");
         }
