@@ -17,25 +17,19 @@ impl BitWriter {
     }
 
     /// Adds the lowest `len` bits of `value`, at most 64.
+    #[inline]
     pub(super) fn put(&mut self, value: u64, len: u32) {
-        if len > 32 {
-            self.put_short(value & u64::from(u32::MAX), 32);
-            self.put_short(value >> 32, len - 32);
-        } else {
-            self.put_short(value, len);
-        }
-    }
-
-    fn put_short(&mut self, value: u64, len: u32) {
-        let value = value & low_bits(len);
+        let value = if len < 64 { value & low_bits(len) } else { value };
         self.buffer |= value << self.filled;
-        self.filled += len;
-        // At most 31 bits wait here between calls, so that 32 more always fit.
-        if self.filled >= 32 {
-            self.bytes.extend_from_slice(&(self.buffer as u32).to_le_bytes());
-            self.buffer >>= 32;
-            self.filled -= 32;
+        let filled = self.filled + len;
+        if filled < 64 {
+            self.filled = filled;
+            return;
         }
+        self.bytes.extend_from_slice(&self.buffer.to_le_bytes());
+        // What of the value did not fit; all of it did when nothing waited.
+        self.buffer = value.checked_shr(64 - self.filled).unwrap_or(0);
+        self.filled = filled - 64;
     }
 
     pub(super) fn finish(mut self) -> Vec<u8> {

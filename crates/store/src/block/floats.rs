@@ -1,8 +1,9 @@
 //! The values of a run of samples.
 //!
 //! Most are decimals with a few digits: they are kept as whole numbers and the power of ten that divides them. Others are
-//! kept as the whole numbers their bits are, in an order in which close values are close numbers. Staleness markers and
-//! the few that do not fit stand beside. Every bit of a value survives.
+//! kept as the whole numbers their bits are, in an order in which close values are close numbers, or, when they are few,
+//! once each and then by their number. Staleness markers and the few that do not fit stand beside. Every bit of a value
+//! survives.
 
 use std::ops::Range;
 
@@ -12,6 +13,7 @@ use crate::wire::{DecodeError, Reader, put_len};
 const DECIMAL: u8 = 0;
 const BITS: u8 = 1;
 const EXCEPTIONS: u8 = 1 << 1;
+const DISTINCT: u8 = BITS | EXCEPTIONS;
 const EXPONENT_SHIFT: u32 = 2;
 
 /// The powers of ten that decimals are divided by; each is exact.
@@ -19,23 +21,31 @@ const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e1
 /// Whole numbers below are exact floats.
 const WHOLE: f64 = 9_007_199_254_740_992.0;
 /// Values looked at before it is decided whether they are decimals.
-const TRIED: usize = 16;
+const TRIED: usize = 24;
 
 /// Room that encoding and decoding need, to be used again.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     whole: Vec<i64>,
     exceptions: Vec<(usize, f64)>,
+    distinct: Vec<i64>,
     ints: ints::Scratch,
 }
 
 /// Writes `values` behind `out`; whoever reads knows how many there are.
 pub(super) fn encode(values: &[f64], scratch: &mut Scratch, out: &mut Vec<u8>) {
-    let Scratch { whole, exceptions, ints } = scratch;
-    let exponent = exponent(values).filter(|exponent| {
-        take_decimals(values, *exponent, whole, exceptions);
-        exceptions.len() <= values.len() / 16 + 1
-    });
+    let Scratch { whole, exceptions, distinct, ints } = scratch;
+    // Usually a few values tell the exponent of all.
+    let mut exponent = exponent_of(values.iter().step_by(values.len() / TRIED + 1));
+    if let Some(some) = exponent {
+        take_decimals(values, some, whole, exceptions);
+        if !exceptions.is_empty() {
+            exponent = exponent_of(values.iter()).filter(|exponent| {
+                take_decimals(values, *exponent, whole, exceptions);
+                exceptions.len() <= values.len() / 16 + 1
+            });
+        }
+    }
     match exponent {
         Some(exponent) if exceptions.is_empty() => out.push(DECIMAL | (exponent as u8) << EXPONENT_SHIFT),
         Some(exponent) => {
@@ -49,19 +59,39 @@ pub(super) fn encode(values: &[f64], scratch: &mut Scratch, out: &mut Vec<u8>) {
             }
         }
         None => {
-            out.push(BITS);
             whole.clear();
             whole.extend(values.iter().map(|value| ordered(*value)));
+            number_distinct(whole, distinct, out);
         }
     }
     ints::encode(whole, ints, out);
 }
 
+/// Says whether numbers are kept as they are, or each once; in that case they become places among those.
+fn number_distinct(whole: &mut [i64], distinct: &mut Vec<i64>, out: &mut Vec<u8>) {
+    distinct.clear();
+    distinct.extend_from_slice(whole);
+    distinct.sort_unstable();
+    distinct.dedup();
+    // Numbers without much in common take most of their eight bytes each time.
+    let is_worth_it = distinct.len() > 1 && distinct.len() <= whole.len() / 4;
+    if !is_worth_it {
+        out.push(BITS);
+        return;
+    }
+    out.push(DISTINCT);
+    put_len(out, distinct.len());
+    distinct.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+    for number in whole {
+        *number = distinct.partition_point(|known| known < number) as i64;
+    }
+}
+
 /// The power of ten that makes values whole numbers; `None` when they are no decimals.
-fn exponent(values: &[f64]) -> Option<usize> {
+fn exponent_of<'a>(values: impl Iterator<Item = &'a f64>) -> Option<usize> {
     let mut exponent = 0;
     let mut others = 0;
-    for (at, value) in values.iter().enumerate() {
+    for (at, value) in values.enumerate() {
         if decimal(*value, exponent).is_some() {
             continue;
         }
@@ -70,7 +100,6 @@ fn exponent(values: &[f64]) -> Option<usize> {
             Some(found) => exponent = found,
             None => others += 1,
         }
-        // Many short decimals must not become long for one that a sum has left with fifteen digits.
         if others > TRIED / 2 && others > at / 16 {
             return None;
         }
@@ -138,6 +167,23 @@ pub(super) fn decode(
         out.extend(whole.iter().map(|number| unordered(*number)));
         return Ok(());
     }
+    if kind == DISTINCT {
+        let count_of_distinct = reader.count()?;
+        let (distinct, rest) = reader
+            .rest()
+            .split_at_checked(count_of_distinct.saturating_mul(8))
+            .ok_or(DecodeError("values end early"))?;
+        ints::decode(rest, count, wanted, whole)?;
+        let (distinct, _) = distinct.as_chunks::<8>();
+        let value = |place: &i64| {
+            let number = usize::try_from(*place).ok().and_then(|place| distinct.get(place));
+            number.map(|bytes| unordered(i64::from_le_bytes(*bytes))).ok_or(DecodeError("a value is not there"))
+        };
+        for place in whole.iter() {
+            out.push(value(place)?);
+        }
+        return Ok(());
+    }
     let power = POWERS.get(usize::from(kind >> EXPONENT_SHIFT)).filter(|_| kind & BITS == 0);
     let power = *power.ok_or(DecodeError("values have an unknown shape"))?;
     let mut exceptions = reader;
@@ -175,7 +221,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::block::tests::values;
+    use crate::block::tests::values::values;
 
     fn there_and_back(values: &[f64]) -> usize {
         let mut bytes = Vec::new();
@@ -193,7 +239,8 @@ mod tests {
     #[test]
     fn special_values_keep_their_bits() {
         let stale = signal::stale_marker();
-        let cases: [(&str, Vec<f64>, usize); 10] = [
+        let cases: [(&str, Vec<f64>, usize); 11] = [
+            ("thirds", (0..480).map(|at| f64::from(at * at % 5) / 3.0).collect(), 260),
             ("whole numbers", (0..480).map(|at| f64::from(at * 3)).collect(), 20),
             ("hundredths", (0..480).map(|at| f64::from(at * 7) / 100.0).collect(), 20),
             ("tenths below zero", (0..480).map(|at| f64::from(at * -7) / 10.0).collect(), 20),

@@ -219,7 +219,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::block::tests::histograms;
+    use crate::block::tests::values::histograms;
 
     #[test]
     fn steady_histograms_cost_little() {

@@ -1,4 +1,6 @@
-//! Blocks as a whole, and values that tests of the codecs share.
+//! Blocks as a whole.
+
+pub(super) mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,112 +9,16 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use signal::{
-    BucketSpan, Buckets, Histogram, HistogramSample, Labels, MatchOp, Matcher, ResetHint, Sample, TimeRange, Timestamp,
-    all_match,
+    BucketSpan, Buckets, Histogram, HistogramSample, Labels, MatchOp, Matcher, Sample, TimeRange, Timestamp, all_match,
 };
 
+use self::values::{histograms, values};
 use super::format::{self, BlockMeta, Footer};
 use super::section::{self, PagePlace};
 use super::writer::UNFINISHED;
 use super::{Block, BlockError, BlockOrigin, BlockSeries, BlockWriter, PageCache, WriteBlockError, merge};
 use crate::disk::{Disk, Fault, MemoryDisk};
 use crate::snapshot::Latest;
-
-/// Columns as they come: steady, noisy, sparse, repeating and arbitrary, also one behind the other.
-pub(super) fn whole_numbers(most: usize) -> impl Strategy<Value = Vec<i64>> {
-    let number = prop_oneof![
-        4 => -3_i64..3,
-        2 => 0_i64..1_000,
-        2 => (0_i64..5_000).prop_map(|number| number * 4_096),
-        1 => any::<i64>(),
-        1 => prop_oneof![Just(i64::MIN), Just(i64::MAX), Just(0)],
-    ];
-    let run = (number.clone(), proptest::collection::vec(number, 1..most / 4 + 2), 0_u8..5).prop_map(
-        |(step, noise, kind)| {
-            let mut last = 0_i64;
-            let sums = noise.iter().map(|noise| {
-                last = last.wrapping_add(match kind {
-                    0 => *noise,
-                    1 => step,
-                    2 => step.wrapping_add(noise % 100),
-                    3 => step.wrapping_mul(noise % 2),
-                    _ => noise.wrapping_sub(last),
-                });
-                last
-            });
-            sums.collect::<Vec<_>>()
-        },
-    );
-    proptest::collection::vec(run, 0..4).prop_map(move |runs| runs.concat().into_iter().take(most).collect())
-}
-
-/// Values as they come: counts, decimals, sums of arbitrary fractions, markers and arbitrary bits.
-pub(super) fn values(most: usize) -> impl Strategy<Value = Vec<f64>> {
-    let odd = prop_oneof![
-        Just(signal::stale_marker()),
-        Just(-0.0),
-        Just(f64::INFINITY),
-        any::<u64>().prop_map(f64::from_bits),
-        (1_u32..100).prop_map(|part| 1.0 / f64::from(part)),
-    ];
-    let odds = proptest::collection::vec((any::<prop::sample::Index>(), odd), 0..12);
-    (whole_numbers(most), prop_oneof![Just(1.0), Just(10.0), Just(100.0), Just(1e9), Just(3.0)], odds).prop_map(
-        |(numbers, power, odds)| {
-            let mut values: Vec<f64> = numbers.iter().map(|number| *number as f64 / power).collect();
-            for (place, odd) in odds {
-                if !values.is_empty() {
-                    let place = place.index(values.len());
-                    values[place] = odd;
-                }
-            }
-            values
-        },
-    )
-}
-
-/// Native histograms at ascending instants, neighbours often of the same layout.
-pub(super) fn histograms(most: usize) -> impl Strategy<Value = Vec<HistogramSample>> {
-    let layout = (
-        prop_oneof![-4_i32..9, Just(Histogram::CUSTOM_BUCKETS)],
-        prop_oneof![Just(0.0), Just(0.001), Just(f64::NAN)],
-        proptest::collection::vec((any::<i32>(), 0_u32..5), 0..3),
-        proptest::collection::vec((-9_i32..9, 0_u32..5), 0..2),
-        proptest::collection::vec(-9.0..9.0, 0..4),
-    );
-    let run = (layout, values(most * 16), 1_usize..8);
-    proptest::collection::vec(run, 0..5).prop_map(move |runs| {
-        let mut samples = Vec::new();
-        for ((schema, zero_threshold, positive, negative, bounds), values, len) in runs {
-            let mut values = values.into_iter().cycle();
-            let mut next = move || values.next().unwrap_or(1.0);
-            let custom_values: Arc<[f64]> = Arc::from(bounds);
-            for _ in 0..len {
-                let mut buckets = |spans: &[(i32, u32)]| {
-                    let counts = spans.iter().flat_map(|(_, length)| 0..*length).map(|_| next()).collect();
-                    let spans = spans.iter().map(|(offset, length)| BucketSpan { offset: *offset, length: *length });
-                    Buckets { spans: spans.collect(), counts }
-                };
-                let (positive, negative) = (buckets(&positive), buckets(&negative));
-                let hints = [ResetHint::Unknown, ResetHint::NotReset, ResetHint::Reset, ResetHint::Gauge];
-                let histogram = Histogram {
-                    schema,
-                    zero_threshold,
-                    zero_count: next(),
-                    count: next(),
-                    sum: next(),
-                    positive,
-                    negative,
-                    custom_values: Arc::clone(&custom_values),
-                    reset_hint: hints[samples.len() / 3 % 4],
-                };
-                let at = Timestamp(samples.len() as i64 * 15_000);
-                samples.push(HistogramSample { at, histogram: Arc::new(histogram) });
-            }
-        }
-        samples.truncate(most);
-        samples
-    })
-}
 
 /// Few names and values, so that many series share some.
 fn series_set(most: usize) -> impl Strategy<Value = Vec<BlockSeries>> {
@@ -402,6 +308,33 @@ fn small() -> Vec<BlockSeries> {
     ]
 }
 
+/// A block with every way to keep values and instants.
+fn large() -> Vec<BlockSeries> {
+    let noise = |at: i64| (at.wrapping_mul(0x5851_f42d_4c95_7f2d).cast_unsigned() >> 33) as i64;
+    let named = |name: &str, values: &dyn Fn(i64) -> f64, count: i64, jitter: i64| BlockSeries {
+        labels: Labels::from_pairs([("__name__", name), ("instance", &format!("host-{count}"))]),
+        samples: (0..count)
+            .map(|at| Sample { at: Timestamp(1_000_000 + at * 15_000 + noise(at) % (jitter + 1)), value: values(at) })
+            .collect(),
+        histograms: vec![],
+    };
+    let mut all = small();
+    all.extend([
+        named("constant", &|_| 0.1, 2_000, 0),
+        named("counter", &|at| (at % 700 * 37 + noise(at) % 20) as f64, 2_000, 0),
+        named("flagged", &|at| if noise(at) % 2 == 0 { 7.0 } else { (noise(at) % 1_000) as f64 }, 300, 0),
+        named("fractions", &|at| at as f64 / 7.0, 300, 3),
+        named("gauge", &|at| (5_000 + noise(at) % 100) as f64 / 100.0, 2_000, 0),
+        named("line", &|at| (at * 1_000 + noise(at) % 9) as f64, 300, 3),
+        named("pages", &|at| (noise(at) % 64 * 4_096) as f64, 300, 0),
+        named("parabola", &|at| (at * at) as f64, 300, 0),
+        named("rare", &|at| if at % 60 == 59 { signal::stale_marker() } else { (at / 100) as f64 }, 300, 0),
+        named("thirds", &|at| (noise(at) % 5) as f64 / 3.0, 300, 0),
+    ]);
+    all.sort_by(|a, b| a.labels.cmp(&b.labels));
+    all
+}
+
 #[test]
 fn a_flipped_byte_is_found_or_does_no_harm() {
     let (memory, disk) = disk();
@@ -577,7 +510,7 @@ fn every_released_format_is_read() {
         memory.put(Path::new(FILE), std::fs::read(released(version)).unwrap());
         let block = open(&disk, FILE).unwrap();
         block.verify().unwrap();
-        assert!(is_same(&everything(&block).unwrap(), &small()), "{version}");
+        assert!(is_same(&everything(&block).unwrap(), &large()), "{version}");
         assert_eq!((block.meta().level, &block.meta().sources[..]), (2, &[7, 9][..]));
     }
 }
@@ -587,7 +520,7 @@ fn every_released_format_is_read() {
 #[ignore = "writes the file of a new format; never over an existing one"]
 fn write_a_block_of_the_current_format() {
     let (memory, disk) = disk();
-    write(&disk, FILE, &small()).unwrap();
+    write(&disk, FILE, &large()).unwrap();
     let file = released(format::VERSION);
     assert!(!file.exists(), "{} is there", file.display());
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();

@@ -68,9 +68,10 @@ impl Place {
     }
 }
 
-/// Equal for equal columns, and only seldom for others.
+/// Equal for equal columns, and seldom for others: some of the instants are enough to tell most columns apart.
 fn fingerprint(instants: &[i64]) -> u64 {
-    instants.iter().fold(instants.len() as u64, |hash, at| {
+    let some = instants.iter().step_by(7).chain(instants.last());
+    some.fold(instants.len() as u64, |hash, at| {
         (hash.rotate_left(23) ^ at.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     })
 }
