@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 /// Evaluations that may run at once; the others wait within their own deadline.
-const CONCURRENT: usize = 16;
+const CONCURRENT: usize = 20;
 /// Upstream's default query timeout; a request may only lower it.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -42,7 +42,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads from `store`: 16 evaluations at once, two minutes each.
+    /// Reads from `store`: 20 evaluations at once, two minutes each.
     #[must_use]
     pub fn new(store: Arc<Store>) -> Self {
         Self { store, slots: Arc::new(Semaphore::new(CONCURRENT)), timeout: TIMEOUT }
