@@ -11,6 +11,7 @@ use local::SuperviseOptions;
 use crate::config;
 use crate::query_commands::QueryCommand;
 use crate::rule_commands::{self, CheckArgs, TestCommand};
+use crate::scrape;
 use crate::tsdb_commands::TsdbCommand;
 
 /// Sees, understands and repairs: metrics, logs and traces in, incidents detected, diagnosed, remediated and proven.
@@ -210,6 +211,10 @@ pub(crate) fn check(what: &CheckCommand) -> anyhow::Result<ExitCode> {
     match what {
         CheckCommand::Config { file } => {
             let config = config::load(file)?;
+            let problems = scrape::check(&config);
+            if !problems.is_empty() {
+                anyhow::bail!("{}: {}", file.display(), problems.join("\n"));
+            }
             say(&format!(
                 "{}: fine ({} scrape jobs, {} rules, {} policy files)",
                 file.display(),

@@ -19,6 +19,7 @@ use web::{Ingress, TargetView, Views};
 
 use crate::config::Config;
 use crate::instruments::Instruments;
+use client::HttpClient;
 use pool::Pool;
 
 /// What scraping needs from the rest of Aegis. Cheap to clone.
@@ -29,6 +30,20 @@ pub(crate) struct Scraper {
     pub(crate) instruments: Arc<Instruments>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) own: Arc<OwnAddress>,
+}
+
+/// What is wrong with the files that scraping needs: secrets, certificates, lists of targets.
+pub(crate) fn check(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    for job in &config.jobs {
+        let mut found: Vec<String> = Vec::new();
+        found.extend(HttpClient::new(job.http.clone()).check().err().map(|error| error.to_string()));
+        for way in &job.discovery {
+            found.extend(discovery::check(way));
+        }
+        problems.extend(found.into_iter().map(|problem| format!("job `{}`: {problem}", job.job_name)));
+    }
+    problems
 }
 
 /// How other machines reach this one.
@@ -157,8 +172,7 @@ impl OwnAddress {
     /// The URL with a name that other machines know, where it has one that means each machine itself.
     fn global(&self, url: &str) -> String {
         let Ok(mut parsed) = reqwest::Url::parse(url) else { return url.to_owned() };
-        let is_local =
-            matches!(parsed.host_str(), Some("localhost" | "127.0.0.1" | "0.0.0.0" | "[::1]" | "[::]"));
+        let is_local = matches!(parsed.host_str(), Some("localhost" | "127.0.0.1" | "0.0.0.0" | "[::1]" | "[::]"));
         if is_local && parsed.set_host(Some(&self.hostname)).is_ok() {
             if parsed.port() == Some(self.listen.port()) {
                 // It is ourselves, and we speak without TLS.

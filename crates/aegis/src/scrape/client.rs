@@ -111,6 +111,27 @@ impl HttpClient {
         })
     }
 
+    /// Reads everything that requests need from files, and asks nobody.
+    pub(super) fn check(&self) -> Result<(), ClientError> {
+        self.client(None)?;
+        for (_, value) in &self.settings.headers {
+            text_of(value)?;
+        }
+        match &self.settings.credentials {
+            Credentials::None => {}
+            Credentials::Basic { username, password } => {
+                text_of(username)?;
+                text_of(password)?;
+            }
+            Credentials::Header { credentials, .. } => drop(text_of(credentials)?),
+            Credentials::OAuth2(oauth2) => {
+                text_of(&oauth2.client_secret)?;
+                build(&oauth2.transport, &TlsTexts::read(&oauth2.transport.tls)?, None)?;
+            }
+        }
+        Ok(())
+    }
+
     fn start(&self, url: &str) -> Result<RequestBuilder, ClientError> {
         let mut parsed = Url::parse(url).map_err(|_| ClientError::Url(url.to_owned()))?;
         let name = self.settings.transport.tls.server_name.as_deref().filter(|name| !name.is_empty());

@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::client::HttpClient;
+
 /// Changes within this time are taken together.
 const TOGETHER: Duration = Duration::from_millis(50);
 
@@ -104,6 +106,18 @@ impl Discoveries {
         for running in std::mem::take(&mut self.running) {
             running.end().await;
         }
+    }
+}
+
+/// What is wrong with the files a way of discovery needs; nobody is asked.
+pub(super) fn check(way: &Discovery) -> Vec<String> {
+    match way {
+        Discovery::File(files) => file::check(files),
+        Discovery::Http(http) => {
+            HttpClient::new(http.http.clone()).check().err().map(|error| error.to_string()).into_iter().collect()
+        }
+        Discovery::Dns(_) => Vec::new(),
+        Discovery::Kubernetes(kubernetes) => kubernetes_api::check(&kubernetes.server).into_iter().collect(),
     }
 }
 

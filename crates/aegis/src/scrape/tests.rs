@@ -280,3 +280,27 @@ async fn a_certificate_that_cannot_be_used_is_named() {
         assert!(error.starts_with(want), "{error}");
     }
 }
+
+#[test]
+fn a_check_reads_every_file_that_scraping_needs() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("bad.yml"), "- target: [x]\n").unwrap();
+    std::fs::write(dir.path().join("kube"), "current-context: none\n").unwrap();
+    let text = "scrape_configs:\n- job_name: a\n  bearer_token_file: gone\n  file_sd_configs: [{files: [bad.yml, gone.json]}]\n\
+                - job_name: b\n  http_sd_configs: [{url: 'http://h', tls_config: {ca_file: gone}}]\n  \
+                kubernetes_sd_configs: [{role: pod}, {role: node, kubeconfig_file: kube}]\n";
+    let config = crate::config::parse("a.yaml", text, dir.path()).unwrap();
+    let found = check(&config);
+    let place = dir.path().display();
+    for (found, want) in found.iter().zip([
+        format!("job `a`: cannot read {place}/gone: No such file"),
+        format!("job `a`: {place}/gone.json does not exist"),
+        format!("job `a`: {place}/bad.yml: unknown field `target`"),
+        format!("job `b`: cannot read {place}/gone: No such file"),
+        format!("job `b`: cannot use the kubeconfig {place}/kube: it has no context `none`"),
+    ]) {
+        assert!(found.starts_with(&want), "{found}\n{want}");
+    }
+    assert_eq!(found.len(), 5, "{found:?}");
+}

@@ -461,6 +461,14 @@ impl Transport {
         if tls.max_version.is_some_and(|max| max < TlsVersion::V12) {
             return Err("`tls_config.max_version` is below `TLS12`, and older versions are not spoken".to_owned());
         }
+        if let Some(name) = tls.server_name.as_deref().filter(|name| !name.is_empty()) {
+            if name.parse::<std::net::IpAddr>().is_ok() || name.contains(['/', ':', ' ']) {
+                return Err(format!("`tls_config.server_name` is `{name}`; expected a host name"));
+            }
+            if self.proxy_url.is_some() || self.proxy_from_environment {
+                return Err("`tls_config.server_name` and a proxy cannot be used together".to_owned());
+            }
+        }
         if let Some(url) = &self.proxy_url {
             if !is_url(url) {
                 return Err("`proxy_url` does not begin with http:// or https://".to_owned());
@@ -555,6 +563,14 @@ mod tests {
             (
                 r#"{"tls_config":{"max_version":"TLS11"}}"#,
                 "`tls_config.max_version` is below `TLS12`, and older versions are not spoken",
+            ),
+            (
+                r#"{"tls_config":{"server_name":"10.0.0.1"}}"#,
+                "`tls_config.server_name` is `10.0.0.1`; expected a host name",
+            ),
+            (
+                r#"{"tls_config":{"server_name":"a"},"proxy_url":"http://p"}"#,
+                "`tls_config.server_name` and a proxy cannot be used together",
             ),
             (r#"{"proxy_url":"p:1"}"#, "`proxy_url` does not begin with http:// or https://"),
             (r#"{"no_proxy":"p:1"}"#, "`no_proxy` and `proxy_connect_header` need a proxy"),

@@ -51,6 +51,15 @@ pub(super) async fn follow(files: FileSd, mut publisher: Publisher) {
     }
 }
 
+/// What is wrong with the files that are there now.
+pub(super) fn check(files: &FileSd) -> Vec<String> {
+    let mut problems = Vec::new();
+    for path in matching(&files.files, &mut problems) {
+        problems.extend(groups(&path).err().map(|problem| format!("{}: {problem}", path.display())));
+    }
+    problems
+}
+
 /// The files that patterns mean now, in order.
 fn matching(patterns: &[PathBuf], problems: &mut Vec<String>) -> Vec<PathBuf> {
     let mut paths = Vec::new();

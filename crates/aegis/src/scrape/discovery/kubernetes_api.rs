@@ -76,6 +76,17 @@ impl ApiError {
     }
 }
 
+/// Why what stands in files does not lead to a server. A pod's service account is there only in the pod.
+pub(super) fn check(server: &KubernetesServer) -> Option<String> {
+    match server {
+        KubernetesServer::InCluster => None,
+        KubernetesServer::Url(..) | KubernetesServer::Kubeconfig(_) => {
+            let outcome = Api::open(server).and_then(|api| Ok(api.client.check()?));
+            outcome.err().map(|error| error.to_string())
+        }
+    }
+}
+
 impl Api {
     pub(super) fn open(server: &KubernetesServer) -> Result<Self, ApiError> {
         match server {
