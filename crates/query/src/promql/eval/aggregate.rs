@@ -16,6 +16,7 @@ use crate::promql::print::{general_text, number_text};
 mod choose;
 mod fold;
 
+use choose::Kept;
 use fold::{Column, Fold};
 
 /// How many series a worker takes at a time. The order in which numbers are added depends on it, so it is always the
@@ -60,20 +61,27 @@ impl Evaluator<'_> {
                 }
                 self.quantiles(aggregate, &q, &rows, grid)
             }
-            AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::Limitk | AggregateOp::LimitRatio => {
-                let params = self.scalar(parameter(aggregate)?, grid)?;
-                let rows = self.vector(&aggregate.expr, grid)?;
-                self.chosen(aggregate, &params, rows, grid)
-            }
+            AggregateOp::Topk => self.some(aggregate, Kept::Largest, grid),
+            AggregateOp::Bottomk => self.some(aggregate, Kept::Smallest, grid),
+            AggregateOp::Limitk => self.some(aggregate, Kept::First, grid),
+            AggregateOp::LimitRatio => self.some(aggregate, Kept::Sampled, grid),
             AggregateOp::CountValues => {
                 let label = self.text(parameter(aggregate)?, grid)?;
                 if label.is_empty() || label.contains('\u{fffd}') {
-                    return Err(EvalError::execution(format!("invalid label name {}", crate::lex::quote(&label))));
+                    let quoted = parameter(aggregate)?.unwrapped().to_string();
+                    return Err(EvalError::execution(format!("invalid label name {quoted}")));
                 }
                 let rows = self.vector(&aggregate.expr, grid)?;
                 self.value_counts(aggregate, &label, &rows, grid)
             }
         }
+    }
+
+    /// Some of the series of every group.
+    fn some(&mut self, aggregate: &Aggregate, kept: Kept, grid: Grid) -> Result<Vec<Row>, EvalError> {
+        let params = self.scalar(parameter(aggregate)?, grid)?;
+        let rows = self.vector(&aggregate.expr, grid)?;
+        self.chosen((aggregate, kept), &params, rows, grid)
     }
 
     /// One value per group and step. Each series is taken in when it has been read, so that only groups stay in memory.

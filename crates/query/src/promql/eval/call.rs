@@ -48,7 +48,9 @@ impl Evaluator<'_> {
                 let rows = self.vector(argument(call, 0)?, grid)?;
                 Ok(Output::Vector(absent(call, &rows, grid)))
             }
-            Special::Clamp | Special::ClampMin | Special::ClampMax => self.clamp(special, call, grid),
+            Special::Clamp => self.clamp(call, Some(1), Some(2), grid),
+            Special::ClampMin => self.clamp(call, Some(1), None, grid),
+            Special::ClampMax => self.clamp(call, None, Some(1), grid),
             Special::Round => {
                 let to = match call.args.get(1) {
                     Some(to) => self.scalar(to, grid)?,
@@ -114,16 +116,13 @@ impl Evaluator<'_> {
         self.changed(rows).map(Output::Vector)
     }
 
-    fn clamp(&mut self, special: Special, call: &Call, grid: Grid) -> Result<Output, EvalError> {
-        let low = match special {
-            Special::ClampMax => vec![f64::NEG_INFINITY; grid.count],
-            _ => self.scalar(argument(call, 1)?, grid)?,
+    /// Bounds numbers by the scalar arguments at these places.
+    fn clamp(&mut self, call: &Call, low: Option<usize>, high: Option<usize>, grid: Grid) -> Result<Output, EvalError> {
+        let mut bound = |index: Option<usize>, none: f64| match index {
+            Some(index) => self.scalar(argument(call, index)?, grid),
+            None => Ok(vec![none; grid.count]),
         };
-        let high = match special {
-            Special::ClampMin => vec![f64::INFINITY; grid.count],
-            Special::ClampMax => self.scalar(argument(call, 1)?, grid)?,
-            _ => self.scalar(argument(call, 2)?, grid)?,
-        };
+        let (low, high) = (bound(low, f64::NEG_INFINITY)?, bound(high, f64::INFINITY)?);
         let rows = self.mapped(call, grid, |step, value| {
             let (low, high) = (at(&low, step), at(&high, step));
             if high < low { ABSENT } else { at_least(at_most(value, high), low) }

@@ -144,34 +144,26 @@ impl OverCall {
 
     /// Says what is wrong with arguments or with the metric, when there is an answer at all.
     fn remark(&self, series: &Input<'_>, notes: &mut Notes, out: &Points) {
-        match self.over {
-            Over::Rate | Over::Increase => {
-                let name = series.metric;
-                if name.is_empty() {
-                    return;
-                }
-                let is_suspect = if self.typed {
-                    !matches!(series.kind, "counter" | "histogram")
-                } else {
-                    !["_total", "_sum", "_count", "_bucket"].iter().any(|ending| name.ends_with(ending))
-                };
-                if is_suspect && out.values.iter().copied().any(is_present) {
-                    let annotation = if self.typed {
-                        Annotation::possible_non_counter_label(name, series.kind)
-                    } else {
-                        Annotation::possible_non_counter(name)
-                    };
-                    notes.add(annotation, self.place);
+        if self.over == Over::Quantile {
+            for (q, value) in self.first.iter().zip(&out.values) {
+                if !(0.0..=1.0).contains(q) && is_present(*value) {
+                    notes.add(Annotation::invalid_quantile(*q), self.place);
                 }
             }
-            Over::Quantile => {
-                for (q, value) in self.first.iter().zip(&out.values) {
-                    if !(0.0..=1.0).contains(q) && is_present(*value) {
-                        notes.add(Annotation::invalid_quantile(*q), self.place);
-                    }
-                }
-            }
-            _ => {}
+        }
+        let name = series.metric;
+        if !matches!(self.over, Over::Rate | Over::Increase) || name.is_empty() {
+            return;
+        }
+        let annotation = if self.typed {
+            let fits = matches!(series.kind, "counter" | "histogram");
+            (!fits).then(|| Annotation::possible_non_counter_label(name, series.kind))
+        } else {
+            let fits = ["_total", "_sum", "_count", "_bucket"].iter().any(|ending| name.ends_with(ending));
+            (!fits).then(|| Annotation::possible_non_counter(name))
+        };
+        if let Some(annotation) = annotation.filter(|_| out.values.iter().copied().any(is_present)) {
+            notes.add(annotation, self.place);
         }
     }
 

@@ -7,29 +7,35 @@ use xxhash_rust::xxh64::xxh64;
 
 use super::{grouped, members_at, there_at};
 use crate::promql::annotations::Annotation;
-use crate::promql::ast::{Aggregate, AggregateOp};
+use crate::promql::ast::Aggregate;
 use crate::promql::eval::call::at;
 use crate::promql::eval::rows::{Grid, Row};
 use crate::promql::eval::{EvalError, Evaluator};
 use crate::promql::print::general_text;
 
+/// Which series of a group stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kept {
+    Largest,
+    Smallest,
+    First,
+    /// A share of them, by their hashes.
+    Sampled,
+}
+
 impl Evaluator<'_> {
     pub(super) fn chosen(
         &mut self,
-        aggregate: &Aggregate,
+        (aggregate, kept): (&Aggregate, Kept),
         params: &[f64],
         mut rows: Vec<Row>,
         grid: Grid,
     ) -> Result<Vec<Row>, EvalError> {
-        let params = match aggregate.op {
-            AggregateOp::LimitRatio => self.ratios(aggregate, params)?,
-            _ => counts(params)?,
-        };
+        let params = if kept == Kept::Sampled { self.ratios(aggregate, params)? } else { counts(params)? };
         if params.iter().all(|param| *param == 0.0) {
             return Ok(Vec::new());
         }
-        let by_value = matches!(aggregate.op, AggregateOp::Topk | AggregateOp::Bottomk);
-        if by_value {
+        if matches!(kept, Kept::Largest | Kept::Smallest) {
             self.pass_over_histograms(aggregate, &mut rows);
         }
         let mut order = Vec::with_capacity(rows.len());
@@ -37,13 +43,13 @@ impl Evaluator<'_> {
             self.budget.check_canceled()?;
             for step in 0..grid.count {
                 let param = at(params.as_slice(), step);
-                let (kept, lost) = match aggregate.op {
-                    AggregateOp::Topk => best(members_at(&rows, &members, step), param, |a, b| b.partial_cmp(&a)),
-                    AggregateOp::Bottomk => best(members_at(&rows, &members, step), param, |a, b| a.partial_cmp(&b)),
-                    AggregateOp::LimitRatio => there_at(&rows, &members, step)
+                let (staying, lost) = match kept {
+                    Kept::Largest => best(members_at(&rows, &members, step), param, |a, b| b.partial_cmp(&a)),
+                    Kept::Smallest => best(members_at(&rows, &members, step), param, |a, b| a.partial_cmp(&b)),
+                    Kept::Sampled => there_at(&rows, &members, step)
                         .map(|(member, _)| member)
                         .partition(|member| rows.get(*member).is_some_and(|row| is_sampled(&row.labels(), param))),
-                    _ => {
+                    Kept::First => {
                         let mut there: Vec<usize> = there_at(&rows, &members, step).map(|(member, _)| member).collect();
                         let lost = there.split_off((param as usize).min(there.len()));
                         (there, lost)
@@ -55,7 +61,7 @@ impl Evaluator<'_> {
                     }
                 }
                 if grid.count == 1 {
-                    order.extend(kept);
+                    order.extend(staying);
                 }
             }
         }

@@ -40,8 +40,11 @@ enum Numbers {
     /// Sums and what rounding lost of them, apart because most steps are done in one go.
     Sums(Vec<f64>, Vec<f64>),
     Means(Vec<Mean>),
-    /// Smallest, largest, number of values, or one.
-    Values(Vec<f64>),
+    Least(Vec<f64>),
+    Greatest(Vec<f64>),
+    Counts(Vec<f64>),
+    /// One where there is anything.
+    Any(Vec<f64>),
     Spreads(Vec<Spread>),
 }
 
@@ -90,7 +93,10 @@ impl Column {
         let numbers = match fold {
             Fold::Sum => Numbers::Sums(vec![ABSENT; count], vec![0.0; count]),
             Fold::Mean => Numbers::Means(vec![Mean::default(); count]),
-            Fold::Least | Fold::Greatest | Fold::Count | Fold::Any => Numbers::Values(vec![ABSENT; count]),
+            Fold::Least => Numbers::Least(vec![ABSENT; count]),
+            Fold::Greatest => Numbers::Greatest(vec![ABSENT; count]),
+            Fold::Count => Numbers::Counts(vec![ABSENT; count]),
+            Fold::Any => Numbers::Any(vec![ABSENT; count]),
             Fold::Deviation | Fold::Variance => Numbers::Spreads(vec![Spread::default(); count]),
         };
         Self { fold, numbers, histograms: Vec::new(), has_ignored: false, remarks: Vec::new() }
@@ -123,12 +129,14 @@ impl Column {
                     spread.add(*value);
                 }
             }
-            Numbers::Values(values) => match self.fold {
-                Fold::Least => there(values).for_each(|(slot, value)| join_value(slot, *value, math::lesser)),
-                Fold::Greatest => there(values).for_each(|(slot, value)| join_value(slot, *value, math::greater)),
-                Fold::Count => there(values).for_each(|(slot, _)| join_value(slot, 1.0, |a, b| a + b)),
-                _ => there(values).for_each(|(slot, _)| *slot = 1.0),
-            },
+            Numbers::Least(values) => {
+                there(values).for_each(|(slot, value)| join_value(slot, *value, math::lesser));
+            }
+            Numbers::Greatest(values) => {
+                there(values).for_each(|(slot, value)| join_value(slot, *value, math::greater));
+            }
+            Numbers::Counts(values) => there(values).for_each(|(slot, _)| join_value(slot, 1.0, |a, b| a + b)),
+            Numbers::Any(values) => there(values).for_each(|(slot, _)| *slot = 1.0),
         }
         if !points.histograms.is_empty() {
             self.add_histograms(points, metric());
@@ -137,8 +145,8 @@ impl Column {
 
     fn add_histograms(&mut self, points: &Points, metric: &str) {
         let there = points.histograms.iter().enumerate().filter_map(|(step, found)| Some((step, found.as_ref()?)));
-        match (self.fold, &mut self.numbers) {
-            (Fold::Sum | Fold::Mean, _) => {
+        match &mut self.numbers {
+            Numbers::Sums(..) | Numbers::Means(_) => {
                 let is_mean = self.fold == Fold::Mean;
                 self.histograms.resize(points.values.len(), Slot::default());
                 for (step, histogram) in there {
@@ -148,21 +156,21 @@ impl Column {
                     }
                 }
             }
-            (Fold::Count, Numbers::Values(values)) => {
+            Numbers::Counts(values) => {
                 for (step, _) in there {
                     if let Some(slot) = values.get_mut(step) {
                         join_value(slot, 1.0, |a, b| a + b);
                     }
                 }
             }
-            (Fold::Any, Numbers::Values(values)) => {
+            Numbers::Any(values) => {
                 for (step, _) in there {
                     if let Some(slot) = values.get_mut(step) {
                         *slot = 1.0;
                     }
                 }
             }
-            _ => self.has_ignored |= there.count() > 0,
+            Numbers::Least(_) | Numbers::Greatest(_) | Numbers::Spreads(_) => self.has_ignored |= there.count() > 0,
         }
     }
 
@@ -191,17 +199,13 @@ impl Column {
                     *spread = spread.join(other);
                 }
             }
-            (Numbers::Values(values), Numbers::Values(others)) => {
-                let both = values.iter_mut().zip(others).filter(|(_, other)| is_present(*other));
-                match self.fold {
-                    Fold::Least => both.for_each(|(slot, other)| join_value(slot, other, math::lesser)),
-                    Fold::Greatest => both.for_each(|(slot, other)| join_value(slot, other, math::greater)),
-                    Fold::Count => both.for_each(|(slot, other)| join_value(slot, other, |a, b| a + b)),
-                    _ => both.for_each(|(slot, other)| *slot = other),
-                }
-            }
+            (Numbers::Least(values), Numbers::Least(others)) => join_values(values, others, math::lesser),
+            (Numbers::Greatest(values), Numbers::Greatest(others)) => join_values(values, others, math::greater),
+            (Numbers::Counts(values), Numbers::Counts(others)) => join_values(values, others, |a, b| a + b),
+            (Numbers::Any(values), Numbers::Any(others)) => join_values(values, others, |_, b| b),
             // Columns of one group are of one kind.
-            (Numbers::Sums(..) | Numbers::Means(_) | Numbers::Spreads(_) | Numbers::Values(_), _) => {}
+            (Numbers::Sums(..) | Numbers::Means(_) | Numbers::Spreads(_), _)
+            | (Numbers::Least(_) | Numbers::Greatest(_) | Numbers::Counts(_) | Numbers::Any(_), _) => {}
         }
         if self.histograms.is_empty() {
             self.histograms = other.histograms;
@@ -228,7 +232,9 @@ impl Column {
                 sums
             }
             Numbers::Means(means) => means.iter().map(|mean| value(mean.count() > 0.0, mean.value())).collect(),
-            Numbers::Values(values) => values,
+            Numbers::Least(values) | Numbers::Greatest(values) | Numbers::Counts(values) | Numbers::Any(values) => {
+                values
+            }
             Numbers::Spreads(spreads) => {
                 let variance = |spread: &Spread| spread.squares / spread.count;
                 let root =
@@ -297,6 +303,12 @@ fn add_to_mean(mean: &mut Histogram, histogram: &Histogram, count: f64) -> Resul
 
 fn join_value(slot: &mut f64, value: f64, join: impl Fn(f64, f64) -> f64) {
     *slot = if is_present(*slot) { join(*slot, value) } else { value };
+}
+
+fn join_values(values: &mut [f64], others: Vec<f64>, join: impl Fn(f64, f64) -> f64) {
+    for (slot, other) in values.iter_mut().zip(others).filter(|(_, other)| is_present(*other)) {
+        join_value(slot, other, &join);
+    }
 }
 
 fn remark(remarks: &mut Vec<Annotation>, annotation: Annotation) {

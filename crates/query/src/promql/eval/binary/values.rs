@@ -60,11 +60,38 @@ pub(super) fn apply(op: BinaryOp, left: &Point, right: &Point, remarks: &mut Vec
         (Point::Histogram(left), Point::Float(right)) => match op {
             BinaryOp::Mul => changed(left, |histogram| native::multiply(histogram, *right)),
             BinaryOp::Div => changed(left, |histogram| native::divide(histogram, *right)),
-            _ => incompatible(op, "histogram", "float", remarks),
+            BinaryOp::Add
+            | BinaryOp::Sub
+            | BinaryOp::Mod
+            | BinaryOp::Pow
+            | BinaryOp::Atan2
+            | BinaryOp::Equal
+            | BinaryOp::NotEqual
+            | BinaryOp::Greater
+            | BinaryOp::Less
+            | BinaryOp::GreaterEqual
+            | BinaryOp::LessEqual
+            | BinaryOp::And
+            | BinaryOp::Or
+            | BinaryOp::Unless => incompatible(op, "histogram", "float", remarks),
         },
         (Point::Float(left), Point::Histogram(right)) => match op {
             BinaryOp::Mul => changed(right, |histogram| native::multiply(histogram, *left)),
-            _ => incompatible(op, "float", "histogram", remarks),
+            BinaryOp::Add
+            | BinaryOp::Sub
+            | BinaryOp::Div
+            | BinaryOp::Mod
+            | BinaryOp::Pow
+            | BinaryOp::Atan2
+            | BinaryOp::Equal
+            | BinaryOp::NotEqual
+            | BinaryOp::Greater
+            | BinaryOp::Less
+            | BinaryOp::GreaterEqual
+            | BinaryOp::LessEqual
+            | BinaryOp::And
+            | BinaryOp::Or
+            | BinaryOp::Unless => incompatible(op, "float", "histogram", remarks),
         },
         (Point::Histogram(left), Point::Histogram(right)) => both(op, left, right, remarks),
     }
@@ -81,7 +108,18 @@ fn both(op: BinaryOp, left: &Histogram, right: &Histogram, remarks: &mut Vec<Ann
         }
         BinaryOp::Equal => return Outcome::Holds(native::equal(left, right)),
         BinaryOp::NotEqual => return Outcome::Holds(!native::equal(left, right)),
-        _ => return incompatible(op, "histogram", "histogram", remarks),
+        BinaryOp::Mul
+        | BinaryOp::Div
+        | BinaryOp::Mod
+        | BinaryOp::Pow
+        | BinaryOp::Atan2
+        | BinaryOp::Greater
+        | BinaryOp::Less
+        | BinaryOp::GreaterEqual
+        | BinaryOp::LessEqual
+        | BinaryOp::And
+        | BinaryOp::Or
+        | BinaryOp::Unless => return incompatible(op, "histogram", "histogram", remarks),
     };
     if combined.is_err() {
         remark(remarks, Annotation::incompatible_bucket_layout(op.as_str()));

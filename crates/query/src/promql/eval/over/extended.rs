@@ -105,13 +105,12 @@ fn change(over: Over, reach: Reach, samples: &[Sample], window: (i64, i64)) -> O
     let values = || [left].into_iter().chain(between.iter().map(|sample| sample.value)).chain([right]);
     let pairs = || values().zip(values().skip(1));
     let fell = |(before, after): &(f64, f64)| after < before;
-    match over {
-        Over::Resets => return Some(pairs().filter(fell).count() as f64),
-        Over::Changes => {
-            let differs = |(a, b): &(f64, f64)| a != b && !(a.is_nan() && b.is_nan());
-            return Some(pairs().filter(differs).count() as f64);
-        }
-        _ => {}
+    if over == Over::Resets {
+        return Some(pairs().filter(fell).count() as f64);
+    }
+    if over == Over::Changes {
+        let differs = |(a, b): &(f64, f64)| a != b && !(a.is_nan() && b.is_nan());
+        return Some(pairs().filter(differs).count() as f64);
     }
     let mut change = right - left;
     if is_counter {

@@ -10,7 +10,7 @@ use crate::promql::annotations::Annotation;
 use crate::promql::eval::math;
 use crate::promql::eval::notes::Notes;
 use crate::promql::eval::rows::{Point, Points};
-use crate::promql::native::{self, Change};
+use crate::promql::native::{self, Change, Mismatch};
 
 /// Applies the function to every window of a series that has histograms.
 pub(super) fn fill(call: &OverCall, series: &Input<'_>, work: &mut Work, notes: &mut Notes, out: &mut Points) {
@@ -57,87 +57,103 @@ fn apply(
         Over::Last => last(window, |at, point| (at, point)).map(|(_, point)| point),
         Over::TimeOfFirst => first(window, |at, _| at).map(|at| Point::Float(at.as_secs_f64())),
         Over::TimeOfLast => last(window, |at, _| at).map(|at| Point::Float(at.as_secs_f64())),
-        Over::Rate | Over::Increase | Over::Delta => {
-            if !numbers.is_empty() && !histograms.is_empty() {
-                remark(remarks, Annotation::mixed_floats_histograms(metric));
-                return None;
-            }
-            if histograms.is_empty() {
-                return float(floats::change(call.over, window));
-            }
-            let change = match call.over {
-                Over::Rate => Change::Rate,
-                Over::Increase => Change::Increase,
-                _ => Change::Delta,
-            };
-            let mut found = Vec::new();
-            let result = native::change(change, histograms, (window.start, window.end), metric, &mut found);
-            found.into_iter().for_each(|note| remark(remarks, note));
-            histogram(result)
+        Over::Rate => change(call.over, Change::Rate, window, metric, remarks),
+        Over::Increase => change(call.over, Change::Increase, window, metric, remarks),
+        Over::Delta => change(call.over, Change::Delta, window, metric, remarks),
+        Over::Irate => instant_change(true, window, metric, remarks),
+        Over::Idelta => instant_change(false, window, metric, remarks),
+        Over::Sum => one_kind(window, metric, remarks, floats::sum, |all| native::total(all)),
+        Over::Avg => one_kind(window, metric, remarks, floats::average, |all| native::average(all)),
+        Over::Deriv => float(numbers_among(window, metric, remarks).and_then(floats::derivative)),
+        Over::PredictLinear => {
+            float(numbers_among(window, metric, remarks).and_then(|window| floats::predict(window, call.first(step))))
         }
-        Over::Irate | Over::Idelta => instant_change(call.over == Over::Irate, window, metric, remarks),
-        Over::Sum | Over::Avg => {
-            if !numbers.is_empty() && !histograms.is_empty() {
-                remark(remarks, Annotation::mixed_floats_histograms(metric));
-                return None;
-            }
-            if histograms.is_empty() {
-                let value = if call.over == Over::Sum { floats::sum(window) } else { floats::average(window) };
-                return Some(Point::Float(value));
-            }
-            let all = histograms.iter().map(|sample| &*sample.histogram);
-            let result = if call.over == Over::Sum { native::total(all) } else { native::average(all) };
-            match result {
-                Ok(result) => histogram(result),
-                Err(mismatch) => {
-                    remark(remarks, mismatch.annotation(metric));
-                    None
-                }
-            }
-        }
-        Over::Deriv | Over::PredictLinear | Over::Smoothing => {
-            if !numbers.is_empty() && !histograms.is_empty() {
-                remark(remarks, Annotation::histogram_ignored_in_mixed_range(metric));
-            }
-            float(match call.over {
-                Over::Deriv => floats::derivative(window),
-                Over::PredictLinear => floats::predict(window, call.first(step)),
-                _ => floats::smooth(window, call.first(step), call.second(step)),
-            })
-        }
-        Over::Mad | Over::Max | Over::Min | Over::Quantile | Over::Stddev | Over::Stdvar => {
-            statistics(call, step, window, metric, values, remarks)
-        }
-        Over::TimeOfMax | Over::TimeOfMin => statistics(call, step, window, metric, values, remarks),
+        Over::Smoothing => float(
+            numbers_among(window, metric, remarks)
+                .and_then(|window| floats::smooth(window, call.first(step), call.second(step))),
+        ),
+        Over::Mad => float(numbers_among(window, metric, remarks).map(|window| floats::deviation(window, values))),
+        Over::Quantile => float(
+            numbers_among(window, metric, remarks).map(|window| floats::quantile(window, call.first(step), values)),
+        ),
+        Over::Stddev => float(numbers_among(window, metric, remarks).map(|window| floats::variance(window).sqrt())),
+        Over::Stdvar => float(numbers_among(window, metric, remarks).map(floats::variance)),
+        Over::Max => float(numbers_among(window, metric, remarks).and_then(|window| extreme(window, math::greater))),
+        Over::Min => float(numbers_among(window, metric, remarks).and_then(|window| extreme(window, math::lesser))),
+        Over::TimeOfMax => float(
+            numbers_among(window, metric, remarks)
+                .and_then(|window| floats::time_of(window, |value, best| value >= best)),
+        ),
+        Over::TimeOfMin => float(
+            numbers_among(window, metric, remarks)
+                .and_then(|window| floats::time_of(window, |value, best| value <= best)),
+        ),
     }
 }
 
-/// Functions that look at numbers only, and say so when there are histograms beside them.
-fn statistics(
-    call: &OverCall,
-    step: usize,
-    window: &Window<'_>,
+/// The window of a function that looks at numbers only, if it has any; says so when there are histograms beside them.
+fn numbers_among<'w, 'a>(
+    window: &'w Window<'a>,
     metric: &str,
-    values: &mut Vec<f64>,
     remarks: &mut Vec<Annotation>,
-) -> Option<Point> {
+) -> Option<&'w Window<'a>> {
     if window.samples.is_empty() {
         return None;
     }
     if !window.histograms.is_empty() {
         remark(remarks, Annotation::histogram_ignored_in_mixed_range(metric));
     }
-    let numbers = || window.samples.iter().map(|sample| sample.value);
-    float(match call.over {
-        Over::Mad => Some(floats::deviation(window, values)),
-        Over::Max => numbers().reduce(math::greater),
-        Over::Min => numbers().reduce(math::lesser),
-        Over::Quantile => Some(floats::quantile(window, call.first(step), values)),
-        Over::Stddev => Some(floats::variance(window).sqrt()),
-        Over::Stdvar => Some(floats::variance(window)),
-        Over::TimeOfMax => floats::time_of(window, |value, best| value >= best),
-        _ => floats::time_of(window, |value, best| value <= best),
-    })
+    Some(window)
+}
+
+fn extreme(window: &Window<'_>, better: impl Fn(f64, f64) -> f64) -> Option<f64> {
+    window.samples.iter().map(|sample| sample.value).reduce(better)
+}
+
+/// Whether a window has both kinds, which a function that wants one of them says.
+fn is_mixed(window: &Window<'_>, metric: &str, remarks: &mut Vec<Annotation>) -> bool {
+    let is_mixed = !window.samples.is_empty() && !window.histograms.is_empty();
+    if is_mixed {
+        remark(remarks, Annotation::mixed_floats_histograms(metric));
+    }
+    is_mixed
+}
+
+/// `sum_over_time` and `avg_over_time`
+fn one_kind(
+    window: &Window<'_>,
+    metric: &str,
+    remarks: &mut Vec<Annotation>,
+    numbers: impl Fn(&Window<'_>) -> f64,
+    histograms: impl Fn(&mut dyn Iterator<Item = &Histogram>) -> Result<Option<Histogram>, Mismatch>,
+) -> Option<Point> {
+    if is_mixed(window, metric, remarks) {
+        return None;
+    }
+    if window.histograms.is_empty() {
+        return Some(Point::Float(numbers(window)));
+    }
+    match histograms(&mut window.histograms.iter().map(|sample| &*sample.histogram)) {
+        Ok(result) => histogram(result),
+        Err(mismatch) => {
+            remark(remarks, mismatch.annotation(metric));
+            None
+        }
+    }
+}
+
+/// `rate`, `increase` and `delta`
+fn change(over: Over, kind: Change, window: &Window<'_>, metric: &str, remarks: &mut Vec<Annotation>) -> Option<Point> {
+    if is_mixed(window, metric, remarks) {
+        return None;
+    }
+    if window.histograms.is_empty() {
+        return float(floats::change(over, window));
+    }
+    let mut found = Vec::new();
+    let result = native::change(kind, window.histograms, (window.start, window.end), metric, &mut found);
+    found.into_iter().for_each(|note| remark(remarks, note));
+    histogram(result)
 }
 
 fn instant_change(is_rate: bool, window: &Window<'_>, metric: &str, remarks: &mut Vec<Annotation>) -> Option<Point> {
