@@ -1,5 +1,7 @@
 //! The envelope and the shapes of query results.
 
+use std::fmt::Write as _;
+
 use axum::response::Response;
 use query::promql::native::buckets;
 use query::promql::{Answer, Value, VectorSample};
@@ -52,16 +54,24 @@ pub(super) fn query(answer: &Answer, limit: Option<usize>, stats: &str) -> Strin
     value(&mut body, &answer.value, limit);
     body.push_str(stats);
     body.push('}');
-    for (name, texts) in [("warnings", &warnings), ("infos", &answer.infos)] {
-        if !texts.is_empty() {
-            body.push(',');
-            json::string(&mut body, name);
-            body.push(':');
-            json::array(&mut body, texts, |out, text| json::string(out, text));
-        }
-    }
+    notes(&mut body, "warning", &warnings);
+    notes(&mut body, "info", &answer.infos);
     body.push('}');
     body
+}
+
+/// Most warnings and most infos in one answer, as upstream has it.
+const NOTES: usize = 10;
+
+/// `,"warnings":[…]`: the first ten, and how many more there are.
+fn notes(out: &mut String, kind: &str, texts: &[String]) {
+    if texts.is_empty() {
+        return;
+    }
+    let omitted = texts.len().saturating_sub(NOTES);
+    let last = (omitted > 0).then(|| format!("{omitted} more {kind} annotations omitted"));
+    let _ = write!(out, r#","{kind}s":"#);
+    json::array(out, texts.iter().take(NOTES).chain(&last), |out, text| json::string(out, text));
 }
 
 fn value(out: &mut String, value: &Value, limit: usize) {
@@ -212,6 +222,21 @@ mod tests {
             let mut out = String::new();
             histogram_point(&mut out, Timestamp(1_500), &histogram);
             assert_eq!(out, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn ten_notes_are_enough() {
+        let texts: Vec<String> = (1..=12).map(|k| format!("w{k}")).collect();
+        for (count, want) in [
+            (0, ""),
+            (2, r#","infos":["w1","w2"]"#),
+            (10, r#","infos":["w1","w2","w3","w4","w5","w6","w7","w8","w9","w10"]"#),
+            (12, r#","infos":["w1","w2","w3","w4","w5","w6","w7","w8","w9","w10","2 more info annotations omitted"]"#),
+        ] {
+            let mut out = String::new();
+            notes(&mut out, "info", &texts[..count]);
+            assert_eq!(out, want);
         }
     }
 

@@ -56,9 +56,16 @@ async fn keep(handles: &Handles, protocol: Protocol, content: Body, kept: &mut A
     let mut rejected = decoded.rejected;
     if !decoded.batch.batch().is_empty() {
         let written = handles.ingress.write(decoded.batch).await?;
-        let conflicts = u64::try_from(written.receipt.conflicts.len()).unwrap_or(u64::MAX);
         *kept = written.admitted;
-        kept.samples = kept.samples.saturating_sub(conflicts);
+        let conflicts = u64::try_from(written.receipt.conflicts.len()).unwrap_or(u64::MAX);
+        let mut refused_by_store =
+            written.receipt.refused.iter().fold(conflicts, |sum, refused| sum.saturating_add(refused.items));
+        // The store counts them together.
+        for amount in [&mut kept.samples, &mut kept.histograms, &mut kept.exemplars] {
+            let refused = refused_by_store.min(*amount);
+            *amount -= refused;
+            refused_by_store -= refused;
+        }
         rejected.extend(refused(written));
     }
     // What was valid is stored; the 400 tells the sender not to repeat the rest.

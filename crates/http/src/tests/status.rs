@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -263,6 +264,12 @@ async fn answers_are_compressed_on_request() {
     let reply = send(&router, request).await;
     assert_eq!(reply.headers["content-encoding"], "gzip");
     let plain = ingest::compression::gzip(&reply.bytes, 1 << 20).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&plain).unwrap()["status"], "success");
+    let request = Request::get(path).header("accept-encoding", "deflate").body(Body::empty()).unwrap();
+    let reply = send(&router, request).await;
+    assert_eq!(reply.headers["content-encoding"], "deflate");
+    let mut plain = Vec::new();
+    flate2::read::ZlibDecoder::new(reply.bytes.as_slice()).read_to_end(&mut plain).unwrap();
     assert_eq!(serde_json::from_slice::<Value>(&plain).unwrap()["status"], "success");
 }
 
