@@ -3,7 +3,7 @@
 use md5::{Digest, Md5};
 use regex::Regex;
 use serde::{Deserialize, Deserializer, de};
-use signal::{Labels, LabelsBuilder};
+use signal::{Labels, LabelsBuilder, go_regex};
 
 /// What a rule does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -110,8 +110,8 @@ impl PartialEq for Rule {
 #[non_exhaustive]
 pub enum RuleError {
     /// The pattern cannot be compiled.
-    #[error("`regex` of a relabel rule is not a regular expression")]
-    Regex(#[source] Box<regex::Error>),
+    #[error("`regex` of a relabel rule: {0}")]
+    Regex(String),
     /// The action needs somewhere to write.
     #[error("relabel action `{action:?}` needs `target_label`")]
     NoTarget {
@@ -194,10 +194,7 @@ impl Rule {
             | Action::Uppercase => {}
         }
         let pattern = file.regex.as_deref().unwrap_or("(.*)");
-        // The pattern alone first: `a)(b` must not become valid by being wrapped.
-        let regex = Regex::new(pattern)
-            .and_then(|_| Regex::new(&format!("^(?s:{pattern})$")))
-            .map_err(|error| RuleError::Regex(Box::new(error)))?;
+        let regex = go_regex::compile_whole(pattern).map_err(RuleError::Regex)?;
         Ok(Self {
             action,
             source_labels: file.source_labels,

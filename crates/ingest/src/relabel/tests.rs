@@ -51,6 +51,15 @@ fn each_action_does_what_prometheus_does() {
             None,
         ),
         (
+            "digits are those of ASCII, as in Go",
+            &[("a", "٣"), ("b", "3")],
+            &[
+                r#"{"source_labels":["a"],"regex":"\\d","target_label":"x","replacement":"a"}"#,
+                r#"{"source_labels":["b"],"regex":"\\d","target_label":"y","replacement":"b"}"#,
+            ],
+            Some(r#"{a="٣", b="3", y="b"}"#),
+        ),
+        (
             "dot matches newline",
             &[("a", "x\ny")],
             &[r#"{"source_labels":["a"],"regex":"x.y","action":"keep"}"#],
@@ -101,8 +110,14 @@ fn each_action_does_what_prometheus_does() {
 #[test]
 fn a_rule_that_cannot_work_is_refused() {
     for (json, want) in [
-        (r#"{"regex":"(","target_label":"x"}"#, "`regex` of a relabel rule is not a regular expression"),
-        (r#"{"regex":"a)(b","target_label":"x"}"#, "`regex` of a relabel rule is not a regular expression"),
+        (
+            r#"{"regex":"(","target_label":"x"}"#,
+            "`regex` of a relabel rule: error parsing regexp: missing closing ): `(`",
+        ),
+        (
+            r#"{"regex":"a)(b","target_label":"x"}"#,
+            "`regex` of a relabel rule: error parsing regexp: unexpected ): `a)(b`",
+        ),
         ("{}", "relabel action `Replace` needs `target_label`"),
         (r#"{"action":"hashmod","target_label":"x"}"#, "relabel action `hashmod` needs a `modulus` of at least 1"),
         (r#"{"action":"labeldrop","target_label":"x"}"#, "relabel action `LabelDrop` does not use `target_label`"),
