@@ -115,10 +115,20 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// `LexError` when it does not end, or contains an escape Go does not know.
     pub fn string(&mut self) -> Result<String, LexError> {
+        // Single bytes may be written as `\xff`; text is UTF-8 with us, so broken ones become U+FFFD.
+        let bytes = self.string_bytes()?;
+        Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    }
+
+    /// Reads a string literal as [`Cursor::string`] does, but leaves bytes that are no UTF-8 as they are.
+    ///
+    /// # Errors
+    /// `LexError` as for [`Cursor::string`].
+    pub fn string_bytes(&mut self) -> Result<Vec<u8>, LexError> {
         let start = self.at;
         let quote = self.bump().unwrap_or('"');
         if quote == '`' {
-            let text = self.take_while(|c| c != '`').to_owned();
+            let text = self.take_while(|c| c != '`').as_bytes().to_vec();
             return match self.bump() {
                 Some(_) => Ok(text),
                 None => Err(LexError { at: start, message: "unterminated raw string".to_owned() }),
@@ -136,8 +146,7 @@ impl<'a> Cursor<'a> {
                 Some(c) => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
-        // Single bytes may be written as `\xff`; text is UTF-8 with us, so broken ones become U+FFFD.
-        Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+        Ok(bytes)
     }
 
     fn escape(&mut self, at: usize, quote: char, bytes: &mut Vec<u8>) -> Result<(), LexError> {
@@ -213,6 +222,20 @@ pub fn quote(text: &str) -> String {
     quoted
 }
 
+/// Writes a string literal of bytes: as [`quote`], and `\xff` for what is no UTF-8.
+#[must_use]
+pub fn quote_bytes(bytes: &[u8]) -> String {
+    let mut quoted = String::with_capacity(bytes.len() + 2);
+    for chunk in bytes.utf8_chunks() {
+        let valid = quote(chunk.valid());
+        quoted.push_str(valid.get(1..valid.len() - 1).unwrap_or_default());
+        for byte in chunk.invalid() {
+            quoted.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    format!("\"{quoted}\"")
+}
+
 /// Reads a floating point number as Go does: `1`, `.5`, `1e3`, `0x1f`, `1_000`, `Inf`, `NaN` (any case, with sign).
 #[must_use]
 pub fn parse_number(text: &str) -> Option<f64> {
@@ -259,6 +282,15 @@ mod tests {
             let got = Cursor::new(text).string();
             assert_eq!(got.as_deref().map_err(|error| error.message.as_str()), want, "{text}");
         }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_keep_their_value() {
+        let mut cursor = Cursor::new(r#""a\xc5z\n""#);
+        let bytes = cursor.string_bytes().unwrap();
+        assert_eq!(bytes, b"a\xc5z\n");
+        assert_eq!(quote_bytes(&bytes), r#""a\xc5z\n""#);
+        assert_eq!(quote_bytes("é\"".as_bytes()), quote("é\""));
     }
 
     #[test]

@@ -99,8 +99,10 @@ impl PartialEq for Number {
 /// A string literal.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Text {
-    /// Without quotes and escapes.
+    /// Without quotes and escapes; bytes that are no UTF-8 became U+FFFD.
     pub value: String,
+    /// In canonical quotes, every byte as it was.
+    pub quoted: String,
     /// Where it stands.
     pub place: Place,
 }

@@ -8,7 +8,7 @@ use super::ast::{
 use super::features::{Features, is_experimental};
 use super::token::{Spot, Symbol, Token, is_never_metric, is_reserved, tokens};
 use super::{check, functions};
-use crate::lex::Position;
+use crate::lex::{Cursor, Position, quote_bytes};
 
 mod durations;
 mod selector;
@@ -346,7 +346,8 @@ impl Parser {
             }
             Token::Text(value) => {
                 self.at += 1;
-                Ok((Expr::Text(Text { value, place }), 1))
+                let bytes = Cursor::new(&spot.text).string_bytes().unwrap_or_else(|_| value.clone().into_bytes());
+                Ok((Expr::Text(Text { value, quoted: quote_bytes(&bytes), place }), 1))
             }
             Token::Symbol(Symbol::LeftParen) => {
                 self.at += 1;

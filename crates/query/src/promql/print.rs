@@ -13,7 +13,7 @@ impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => number.fmt(f),
-            Self::Text(text) => f.write_str(&quote(&text.value)),
+            Self::Text(text) => f.write_str(&text.quoted),
             Self::Selector(selector) => selector.fmt(f),
             Self::Range(range) => {
                 range.selector.write_series(f)?;
