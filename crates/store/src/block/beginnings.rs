@@ -1,7 +1,7 @@
 //! What the texts that a pattern matches begin with.
 
-use regex_syntax::ParserBuilder;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
+use signal::go_regex;
 
 /// A text with which some of those matched begin.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -11,10 +11,12 @@ pub(super) struct Beginning {
     pub(super) is_whole: bool,
 }
 
-/// Every text that `pattern`, anchored at both ends, matches begins with one of these; not each that does is matched.
-/// `None` when that says nothing.
+/// Every text that a label matcher's `pattern` matches begins with one of these; not each that does is matched. `None`
+/// when that says nothing.
 pub(super) fn beginnings(pattern: &str) -> Option<Vec<Beginning>> {
-    let parsed = ParserBuilder::new().dot_matches_new_line(true).build().parse(pattern).ok()?;
+    // The same words mean other things in Go's patterns, so the one that is matched with is looked at.
+    let compiled = go_regex::compile_whole(pattern).ok()?;
+    let parsed = regex_syntax::parse(compiled.as_str()).ok()?;
     let found = Extractor::new().kind(ExtractKind::Prefix).extract(&parsed);
     let found = found
         .literals()?
@@ -30,7 +32,10 @@ mod tests {
 
     #[test]
     fn beginnings_are_told_where_there_are_some() {
-        let cases: [(&str, Option<&[&str]>); 12] = [
+        let cases: [(&str, Option<&[&str]>); 15] = [
+            ("[a&&b]", Some(&["a", "&", "b"])),
+            ("\\Qa.b\\E.*", Some(&["a.b…"])),
+            ("a{,b", Some(&["a{,b"])),
             ("api", Some(&["api"])),
             ("api|db", Some(&["api", "db"])),
             ("api-.*", Some(&["api-…"])),

@@ -167,8 +167,13 @@ impl Block {
 
     /// Whether a series has anything in `range`.
     pub(crate) fn has_samples(&self, series: u32, range: TimeRange) -> Result<bool, BlockError> {
-        if !self.footer.meta.range.overlaps(&range) {
+        let own = self.footer.meta.range;
+        if !own.overlaps(&range) {
             return Ok(false);
+        }
+        // No series is without a sample.
+        if range.contains(own.start) && range.contains(own.end) && u64::from(series) < self.footer.meta.series {
+            return Ok(true);
         }
         self.pages().has_samples(series, range)
     }

@@ -81,8 +81,8 @@ fn allowed(pages: &mut Pages<'_>, matcher: &Matcher) -> Result<IdSet, BlockError
     Ok(rest)
 }
 
-/// Fewer values than this are tried one by one.
-const FEW: usize = 16;
+/// Up to so many values are tried one by one before it is worth looking into the pattern.
+const FEW: usize = 1_000;
 
 /// The pairs to try: all, or those near enough to what the pattern's matches begin with when only matches are collected.
 fn candidates(pages: &mut Pages<'_>, matcher: &Matcher, pairs: Range<u32>) -> Result<Vec<u32>, BlockError> {

@@ -439,8 +439,32 @@ fn a_crash_leaves_the_whole_block_or_none() {
 }
 
 #[test]
+fn long_series_are_read_from_anywhere() {
+    let all = large();
+    let block = written(&all);
+    let ends = [-1_i64, 0, 1_000_000, 1_000_001, 2_919_999, 2_920_000, 9_000_000, 20_000_000, 30_985_000, 40_000_000];
+    for (id, series) in (0..).zip(&all) {
+        for (start, end) in ends.iter().flat_map(|start| ends.map(|end| (*start, end))) {
+            let range = TimeRange::new(Timestamp(start), Timestamp(end));
+            let inside = within(series, range);
+            let mut read = BlockSeries { labels: series.labels.clone(), ..BlockSeries::default() };
+            block.read(id, range, &mut read.samples, &mut read.histograms).unwrap();
+            assert!(is_same(std::slice::from_ref(&read), std::slice::from_ref(&inside)), "{} {range:?}", series.labels);
+            assert_eq!(
+                format!("{:?}", block.latest(id, range).unwrap()),
+                newest(&inside),
+                "{} {range:?}",
+                series.labels
+            );
+            let has = !inside.samples.is_empty() || !inside.histograms.is_empty();
+            assert_eq!(block.has_samples(id, range).unwrap(), has, "{} {range:?}", series.labels);
+        }
+    }
+}
+
+#[test]
 fn patterns_find_among_many_values_what_they_match() {
-    let names = (0..200).map(|number| format!("{}-{number}", ["api", "db", "Api", "x"][number % 4]));
+    let names = (0..1_200).map(|number| format!("{}-{number}", ["api", "db", "Api", "x"][number % 4]));
     let mut many: Vec<BlockSeries> = names
         .map(|pod| BlockSeries {
             labels: Labels::from_pairs([("pod", &pod)]),
