@@ -37,9 +37,33 @@ impl MetricsWrite {
 /// What admission remembers of one call and reuses in the next.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    call: u32,
-    /// By series: the call that last added to it, and the newest instant it added.
-    newest: Vec<(u32, Timestamp)>,
+    /// By series, a bit: whether this call has added to it.
+    is_added: Vec<u64>,
+    /// The words of `is_added` that have a bit set.
+    words: Vec<u32>,
+}
+
+impl Scratch {
+    fn clear(&mut self) {
+        for word in self.words.drain(..) {
+            self.is_added.get_mut(word as usize).into_iter().for_each(|word| *word = 0);
+        }
+    }
+
+    /// Notes that this call adds to the series; answers whether it did before.
+    fn note(&mut self, id: u32) -> bool {
+        let (place, bit) = (id as usize / 64, 1_u64 << (id % 64));
+        if self.is_added.len() <= place {
+            self.is_added.resize(place + 1, 0);
+        }
+        let Some(word) = self.is_added.get_mut(place) else { return true };
+        if *word == 0 {
+            self.words.push(id / 64);
+        }
+        let was_added = *word & bit != 0;
+        *word |= bit;
+        was_added
+    }
 }
 
 /// What there is to compare with.
@@ -63,11 +87,7 @@ pub(crate) fn admit(
     if batches.iter().all(|batch| batch.series.is_empty()) {
         return write;
     }
-    scratch.call = scratch.call.wrapping_add(1);
-    if scratch.call == 0 {
-        scratch.newest.clear();
-        scratch.call = 1;
-    }
+    scratch.clear();
     let count = batches.iter().map(WriteBatch::sample_count).sum();
     write.samples.reserve(count);
     let index = known.head.index();
@@ -139,26 +159,12 @@ impl Admission<'_> {
         self.known.head.get(id).or_else(new)
     }
 
-    /// Whether an instant is after everything of its series, which it then is the newest of.
-    fn advance(&mut self, id: u32, at: Timestamp) -> bool {
-        let place = id as usize;
-        if self.scratch.newest.len() <= place {
-            self.scratch.newest.resize(place + 1, (0, Timestamp(0)));
-        }
-        let is_after_known = self.series(id).is_none_or(|series| series.is_new(at));
-        let Some((call, newest)) = self.scratch.newest.get_mut(place) else { return false };
-        let is_after_arrived = *call != self.scratch.call || at > *newest;
-        if is_after_known && is_after_arrived {
-            (*call, *newest) = (self.scratch.call, at);
-            return true;
-        }
-        false
-    }
-
     fn add(&mut self, batch: usize, id: u32, series: &SeriesWrite) {
+        let was_added = self.scratch.note(id);
+        // The newest instant of these very samples, as long as they ascend and nothing was added before.
+        let mut newest = None;
         for sample in &series.samples {
-            let there = if self.advance(id, sample.at) { There::Nothing } else { self.sample_at(id, sample) };
-            match there {
+            match self.sample_at(id, sample, was_added, &mut newest) {
                 There::Nothing => {
                     self.write.samples.push((id, *sample));
                     self.receipt.samples += 1;
@@ -168,8 +174,7 @@ impl Admission<'_> {
             }
         }
         for sample in &series.histograms {
-            let there = if self.advance(id, sample.at) { There::Nothing } else { self.histogram_at(id, sample) };
-            match there {
+            match self.histogram_at(id, sample, was_added, &mut newest) {
                 There::Nothing => {
                     self.write.histograms.push((id, sample.clone()));
                     self.receipt.histograms += 1;
@@ -185,6 +190,18 @@ impl Admission<'_> {
                 self.receipt.exemplars += 1;
             }
         }
+    }
+
+    /// Whether an instant is after all that its series has, and after all that this call adds to it as far as that is
+    /// known at once. It then is the newest.
+    fn is_newest(&self, id: u32, at: Timestamp, was_added: bool, newest: &mut Option<Timestamp>) -> bool {
+        let is_newest = !was_added
+            && newest.is_none_or(|newest| at > newest)
+            && self.series(id).is_none_or(|series| series.is_new(at));
+        if is_newest {
+            *newest = Some(at);
+        }
+        is_newest
     }
 
     fn conflict(&mut self, batch: usize, series: &SeriesWrite, at: Timestamp, kept: f64, refused: f64) {
@@ -206,16 +223,23 @@ impl Admission<'_> {
         }
     }
 
-    fn sample_at(&mut self, id: u32, sample: &Sample) -> There {
+    fn sample_at(&mut self, id: u32, sample: &Sample, was_added: bool, newest: &mut Option<Timestamp>) -> There {
+        if self.is_newest(id, sample.at, was_added, newest) {
+            return There::Nothing;
+        }
         self.note_arrivals();
         let arrived = self.arrived.get(&(id, sample.at)).copied();
-        let there = arrived.or_else(|| {
-            let mut heads = self.heads(id);
-            heads.find_map(|series| {
-                let histogram = || series.histogram_at(sample.at).map(|found| found.histogram.sum);
-                series.at(sample.at).map(|found| found.value).or_else(histogram)
-            })
-        });
+        let there =
+            arrived.or_else(|| self.arrived_histogram(id, sample.at).map(|found| found.histogram.sum)).or_else(|| {
+                if self.series(id).is_none_or(|series| series.is_new(sample.at)) {
+                    return None;
+                }
+                let mut heads = self.heads(id);
+                heads.find_map(|series| {
+                    let histogram = || series.histogram_at(sample.at).map(|found| found.histogram.sum);
+                    series.at(sample.at).map(|found| found.value).or_else(histogram)
+                })
+            });
         match there {
             None => There::Nothing,
             Some(value) if value.to_bits() == sample.value.to_bits() => There::Same,
@@ -223,13 +247,25 @@ impl Admission<'_> {
         }
     }
 
-    fn histogram_at(&mut self, id: u32, sample: &HistogramSample) -> There {
+    fn arrived_histogram(&self, id: u32, at: Timestamp) -> Option<&HistogramSample> {
+        self.write.histograms.iter().find(|(other, known)| *other == id && known.at == at).map(|(_, known)| known)
+    }
+
+    fn histogram_at(
+        &mut self,
+        id: u32,
+        sample: &HistogramSample,
+        was_added: bool,
+        newest: &mut Option<Timestamp>,
+    ) -> There {
+        if self.is_newest(id, sample.at, was_added, newest) {
+            return There::Nothing;
+        }
         self.note_arrivals();
         if let Some(value) = self.arrived.get(&(id, sample.at)) {
             return There::Other(*value);
         }
-        let arrived = self.write.histograms.iter().find(|(other, known)| *other == id && known.at == sample.at);
-        let arrived = arrived.map(|(_, known)| known);
+        let arrived = self.arrived_histogram(id, sample.at);
         let mut heads = self.heads(id);
         match arrived.or_else(|| heads.find_map(|series| series.histogram_at(sample.at))) {
             Some(known) if known.histogram.is_identical(&sample.histogram) => There::Same,

@@ -8,6 +8,7 @@ use signal::Timestamp;
 
 use crate::blocks::BlockDir;
 use crate::codec::dictionary::{Dictionary, Names, Numbers};
+use crate::codec::metrics::MetricsRecord;
 use crate::codec::{logs, metrics, traces};
 use crate::disk::Disk;
 use crate::errors::{OpenError, Retained};
@@ -17,6 +18,9 @@ use crate::segment::{self, After, RecordHead, Signal};
 use crate::status::Problem;
 use crate::store::StoreSettings;
 use crate::wire::DecodeError;
+
+/// Samples that are put into the head at once, by two threads.
+const TOGETHER: usize = 256 * 1024;
 
 /// One signal on disk: its segments and what goes with writing them.
 #[derive(Debug)]
@@ -177,6 +181,7 @@ impl Volume {
                 }
             }
         }
+        reader.enter_metrics(head);
         if let Some((offset, reason)) = damage {
             let file = self.journal.path(id);
             self.problems.push(Problem { file, offset: offset as u64, reason: reason.to_owned() });
@@ -211,11 +216,13 @@ struct SegmentReader {
     names: Names,
     /// Where the segment's label sets are in the head.
     places: Vec<Option<u32>>,
+    /// Metrics read and not in the head yet.
+    waiting: MetricsRecord,
 }
 
 impl SegmentReader {
     fn new(signal: Signal, id: SegmentId, version: u16) -> Self {
-        Self { signal, id, version, names: Names::default(), places: Vec::new() }
+        Self { signal, id, version, names: Names::default(), places: Vec::new(), waiting: MetricsRecord::default() }
     }
 
     /// Puts one record into the head, all of it or nothing; answers its newest instant.
@@ -234,19 +241,36 @@ impl SegmentReader {
 
     fn read_metrics(&mut self, content: &[u8], head: &mut Head) -> Result<Option<Timestamp>, DecodeError> {
         let record = metrics::decode(content, self.version, &mut self.names)?;
-        for labels in self.names.sets.iter().skip(self.places.len()) {
-            self.places.push(Some(head.metrics.find_or_add(labels)));
-        }
-        let place = |set: u32| self.places.get(set as usize).copied().flatten();
         let samples = record.samples.iter().map(|(_, sample)| sample.at);
         let histograms = record.histograms.iter().map(|(_, sample)| sample.at);
         let exemplars = record.exemplars.iter().map(|(_, exemplar)| exemplar.at);
         let newest = samples.chain(histograms).chain(exemplars).max();
-        head.metrics.push_samples(record.samples.into_iter().filter_map(|(set, sample)| Some((place(set)?, sample))));
-        head.metrics.push_histograms(record.histograms.into_iter().filter_map(|(set, one)| Some((place(set)?, one))));
-        head.metrics.push_exemplars(record.exemplars.into_iter().filter_map(|(set, one)| Some((place(set)?, one))));
-        record.metadata.into_iter().for_each(|metadata| head.metrics.describe(metadata));
+        self.waiting.samples.extend(record.samples);
+        self.waiting.histograms.extend(record.histograms);
+        self.waiting.exemplars.extend(record.exemplars);
+        self.waiting.metadata.extend(record.metadata);
+        if self.waiting.samples.len() >= TOGETHER {
+            self.enter_metrics(head);
+        }
         Ok(newest)
+    }
+
+    /// Puts the metrics that wait into the head.
+    fn enter_metrics(&mut self, head: &mut Head) {
+        let metrics = &mut head.metrics;
+        for labels in self.names.sets.iter().skip(self.places.len()) {
+            self.places.push(Some(metrics.find_or_add(labels)));
+        }
+        let MetricsRecord { mut samples, histograms, exemplars, metadata } = std::mem::take(&mut self.waiting);
+        let place = |set: u32| self.places.get(set as usize).copied().flatten();
+        // Numbers of sets become ids of series.
+        samples.retain_mut(|(id, _)| place(*id).map(|place| *id = place).is_some());
+        metrics.push_many(&samples);
+        metrics.push_histograms(histograms.into_iter().filter_map(|(set, one)| Some((place(set)?, one))));
+        metrics.push_exemplars(exemplars.into_iter().filter_map(|(set, one)| Some((place(set)?, one))));
+        metadata.into_iter().for_each(|metadata| metrics.describe(metadata));
+        samples.clear();
+        self.waiting.samples = samples;
     }
 
     fn read_logs(&mut self, content: &[u8], head: &mut Head) -> Result<Option<Timestamp>, DecodeError> {

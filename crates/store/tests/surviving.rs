@@ -292,7 +292,7 @@ fn retention_drops_the_same_on_disk_and_in_memory() {
     let minute = Duration::from_secs(60);
     for (case, retention, max_bytes, now, drops_all_but_newest) in [
         ("nothing is old", 60 * minute, u64::MAX, 300_000, false),
-        ("by age", minute, u64::MAX, 400_000, false),
+        ("by age", minute, u64::MAX, 300_000, false),
         ("everything is old", minute, u64::MAX, 10_000_000, true),
         ("by size", 60 * minute, 1500, 300_000, false),
         ("no room at all", 60 * minute, 0, 300_000, true),

@@ -87,6 +87,11 @@ impl MetricsHead {
         self.series.change(samples, |series, sample| series.push(sample, &mut room));
     }
 
+    /// Like [`push_samples`](Self::push_samples) by two threads, for many.
+    pub(crate) fn push_many(&mut self, samples: &[(u32, Sample)]) {
+        self.series.change_apart(samples, 2, |series, sample, room| series.push(sample, room));
+    }
+
     /// Adds native histograms of instants that are not there yet.
     pub(crate) fn push_histograms(&mut self, histograms: impl IntoIterator<Item = (u32, HistogramSample)>) {
         self.series.change(histograms, SeriesHead::push_histogram);

@@ -51,6 +51,34 @@ impl<T: Clone> Table<T> {
         }
     }
 
+    /// Like [`change`](Self::change), by several threads, each with a part of the values and room of its own.
+    pub(crate) fn change_apart<W: Copy + Sync, R: Default>(
+        &mut self,
+        with: &[(u32, W)],
+        threads: usize,
+        change: impl Fn(&mut T, W, &mut R) + Sync,
+    ) where
+        T: Send + Sync,
+    {
+        let pages = Arc::make_mut(&mut self.pages);
+        let part = pages.len().div_ceil(threads.max(1)).max(1);
+        std::thread::scope(|scope| {
+            for (number, pages) in pages.chunks_mut(part).enumerate() {
+                let change = &change;
+                scope.spawn(move || {
+                    let (first, mut room) = (number * part, R::default());
+                    for (id, with) in with {
+                        let (page, place) = (*id as usize / PAGE, *id as usize % PAGE);
+                        let Some(page) = page.checked_sub(first).and_then(|page| pages.get_mut(page)) else { continue };
+                        if let Some(value) = Arc::make_mut(page).get_mut(place) {
+                            change(value, *with, &mut room);
+                        }
+                    }
+                });
+            }
+        });
+    }
+
     pub(crate) fn push(&mut self, value: T) {
         let pages = Arc::make_mut(&mut self.pages);
         if (self.len as usize).is_multiple_of(PAGE) {
@@ -81,5 +109,9 @@ mod tests {
         assert_eq!((copy.get(70), copy.get(150), copy.len()), (Some(&70), None, 150));
         assert_eq!((table.get(70), table.get(99), table.get(150)), (Some(&7), Some(&9), Some(&150)));
         assert_eq!(table.iter().count(), 151);
+        let all: Vec<(u32, u32)> = (0..151).map(|id| (id, id * 2)).collect();
+        table.change_apart(&all, 2, |value, new, _: &mut ()| *value = new);
+        assert!(table.iter().copied().eq((0..151).map(|id| id * 2)));
+        assert_eq!(copy.get(70), Some(&70));
     }
 }
