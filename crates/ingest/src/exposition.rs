@@ -13,7 +13,7 @@ use std::sync::Arc;
 use signal::{
     Exemplar, Histogram, HistogramSample, Labels, MetricKind, MetricMetadata, Sample, SeriesWrite, Timestamp,
 };
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::Limits;
 use cursor::Cursor;
@@ -207,7 +207,8 @@ struct Reader<'l> {
     ended: bool,
 }
 
-type Pairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+/// Most series have fewer labels than are kept without an allocation.
+type Pairs<'a> = SmallVec<[(Cow<'a, str>, Cow<'a, str>); 16]>;
 
 impl Reader<'_> {
     fn line(&mut self, cursor: &mut Cursor<'_>) -> Result<(), String> {
@@ -266,7 +267,7 @@ impl Reader<'_> {
         if self.page.points.len() >= self.limits.max_items {
             return Err(format!("page has more than {} samples (max_items)", self.limits.max_items));
         }
-        let mut pairs: Pairs<'_> = Vec::new();
+        let mut pairs = Pairs::new();
         if cursor.peek() != Some(b'{') {
             pairs.push((Labels::NAME.into(), cursor.name(|byte| byte == b':')?.into()));
             cursor.blanks();
@@ -294,7 +295,11 @@ impl Reader<'_> {
         if !cursor.rest().is_empty() {
             return Err("unexpected text after the sample".to_owned());
         }
-        let (labels, value) = (Labels::from_pairs(pairs), Value::Float(value));
+        if !pairs.is_sorted_by(|(a, _), (b, _)| a < b) {
+            pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
+        let labels = Labels::from_pairs(pairs.iter().map(|(name, value)| (&**name, &**value)));
+        let value = Value::Float(value);
         self.page.points.push(Point { labels, value, at, exemplars });
         Ok(())
     }
@@ -341,6 +346,11 @@ enum NameInside {
 
 fn label_set<'a>(cursor: &mut Cursor<'a>, pairs: &mut Pairs<'a>, mut metric: NameInside) -> Result<(), String> {
     cursor.bump();
+    // As long as names ascend, which most pages see to, none can be there twice.
+    let mut is_ascending = true;
+    while let Some((name, value)) = cursor.plain_label(pairs.last().map_or("", |(last, _)| last)) {
+        pairs.push((Cow::Borrowed(name), Cow::Borrowed(value)));
+    }
     loop {
         cursor.blanks();
         match cursor.peek() {
@@ -356,10 +366,12 @@ fn label_set<'a>(cursor: &mut Cursor<'a>, pairs: &mut Pairs<'a>, mut metric: Nam
         let name = cursor.name_or_quoted(|_| false)?;
         cursor.blanks();
         if is_quoted && metric == NameInside::First && matches!(cursor.peek(), Some(b',' | b'}')) {
+            is_ascending = is_ascending && pairs.is_empty();
             pairs.push((Labels::NAME.into(), name));
             metric = NameInside::Never;
         } else {
-            if pairs.iter().any(|(other, _)| *other == name) {
+            is_ascending = is_ascending && pairs.last().is_none_or(|(last, _)| *last < name);
+            if !is_ascending && pairs.iter().any(|(other, _)| *other == name) {
                 *cursor = before;
                 return Err(format!("label `{}` occurs twice", crate::rejection::excerpt(&name)));
             }
@@ -396,7 +408,7 @@ fn exemplar(cursor: &mut Cursor<'_>) -> Result<Seen, String> {
     if cursor.peek() != Some(b'{') {
         return Err("exemplar has no label set".to_owned());
     }
-    let mut pairs = Vec::new();
+    let mut pairs = Pairs::new();
     label_set(cursor, &mut pairs, NameInside::Never)?;
     cursor.blanks();
     let seen = value(cursor)?;

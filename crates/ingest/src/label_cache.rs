@@ -10,27 +10,27 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use signal::Labels;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_secret};
 
-/// Sets of one generation. Two are kept, so that a sender with up to this many series always meets its own.
-pub(crate) const GENERATION: usize = 128 * 1024;
+/// Sets of one generation, as many as fill a hash table of 2^17 places. Two generations are kept, so that senders with up
+/// to this many series always meet their own.
+pub(crate) const GENERATION: usize = 7 << 14;
 
-/// Bytes of label text of one generation, for the case that sets are long.
-const GENERATION_BYTES: usize = 64 << 20;
+/// Bytes of label text of one generation, for the case that sets are long. Where the store keeps a series its text is
+/// shared with that.
+const GENERATION_BYTES: usize = 192 << 20;
 
 /// The hash of some bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Key([u64; 2]);
 
 impl Key {
+    fn half(self) -> u64 {
+        let Self([low, _]) = self;
+        low
+    }
+
     pub(crate) fn to_bytes(self) -> [u8; 16] {
         let Self([low, high]) = self;
         (u128::from(low) | u128::from(high) << 64).to_le_bytes()
-    }
-}
-
-impl std::hash::Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self([low, _]) = self;
-        state.write_u64(*low);
     }
 }
 
@@ -72,7 +72,8 @@ struct Generations {
 #[derive(Debug, Default)]
 struct Generation {
     sets: Vec<Entry>,
-    places: HashMap<Key, u32, BuildHasherDefault<AsItIs>>,
+    /// By half of the key; the other half is looked at in the set.
+    places: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
     bytes: usize,
 }
 
@@ -125,14 +126,14 @@ impl LabelCache {
 impl Generations {
     /// The generation that ends with this set, if one does.
     fn learn(&mut self, entry: Entry, most: usize) -> Option<Generation> {
-        if self.young.places.contains_key(&entry.key) {
+        if self.young.get(entry.key, 0).is_some() {
             return None;
         }
         let is_full = self.young.sets.len() >= most || self.young.bytes >= GENERATION_BYTES;
         let ended = is_full.then(|| std::mem::replace(&mut self.old, std::mem::take(&mut self.young)));
         if let Ok(place) = u32::try_from(self.young.sets.len()) {
             self.young.bytes += entry.labels.bytes();
-            self.young.places.insert(entry.key, place);
+            self.young.places.insert(entry.key.half(), place);
             self.young.sets.push(entry);
         }
         ended
@@ -142,7 +143,7 @@ impl Generations {
 impl Generation {
     fn get(&self, key: Key, expected: usize) -> Option<(usize, &Entry)> {
         let at = |place: usize| self.sets.get(place).filter(|entry| entry.key == key).map(|entry| (place, entry));
-        at(expected).or_else(|| at(usize::try_from(*self.places.get(&key)?).ok()?))
+        at(expected).or_else(|| at(usize::try_from(*self.places.get(&key.half())?).ok()?))
     }
 }
 

@@ -102,6 +102,8 @@ fn a_bad_page_says_where_and_why() {
         ("a{b=c} 1", None, "line 1, column 5: expected a quoted text"),
         ("a{b} 1", None, "line 1, column 4: expected `=`"),
         ("a{b=\"1\",b=\"2\"} 1", None, "line 1, column 9: label `b` occurs twice"),
+        ("{a=\"1\",\"m\",a=\"2\"} 1", None, "line 1, column 12: label `a` occurs twice"),
+        ("{b=\"1\",a=\"1\",b=\"2\",\"m\"} 1", None, "line 1, column 14: label `b` occurs twice"),
         ("a{__name__=\"b\"} 1", None, "line 1, column 3: label `__name__` occurs twice"),
         ("a{\"x\"} 1", None, "line 1, column 6: expected `=`"),
         ("{\"x\",\"y\"} 1", None, "line 1, column 9: expected `=`"),
@@ -148,6 +150,31 @@ fn bounds_are_spelled_as_go_does() {
 }
 
 proptest! {
+    #[test]
+    fn blanks_and_order_change_nothing(
+        labels in proptest::collection::btree_map("[a-z_][a-z0-9]{0,3}", "[a-z\"\\\\{},= é]{0,6}", 0..6),
+        order in any::<u64>(),
+    ) {
+        let quoted = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"");
+        let mut pairs: Vec<_> = labels.iter().map(|(name, value)| (name.clone(), quoted(value))).collect();
+        let write = |pairs: &[(String, String)], blank: &str| {
+            let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}{blank}={blank}\"{value}\"")).collect();
+            format!("m{{{blank}{}{blank}}} 1\n", pairs.join(&format!("{blank},{blank}")))
+        };
+        let want = Labels::from_pairs(labels.iter()).with(Labels::NAME, "m");
+        for turn in 0..3 {
+            for blank in ["", " \t"] {
+                let page = write(&pairs, blank);
+                let read = parse(page.as_bytes(), None, NOW, &Limits::default()).unwrap();
+                prop_assert_eq!(&read.series[0].labels, &want, "{}", page);
+            }
+            if !pairs.is_empty() {
+                let by = (order >> turn) as usize % pairs.len();
+                pairs.rotate_left(by);
+            }
+        }
+    }
+
     #[test]
     fn any_bytes_parse_or_err(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in "[#{}\"\\\\=, a_1.\nTYPEHL]{0,80}") {
         for content_type in [None, OPENMETRICS] {
