@@ -46,11 +46,12 @@ pub(super) fn matcher_sets(params: &Params) -> Result<Vec<Vec<Matcher>>, String>
     params
         .all("match[]")
         .map(|text| {
-            let matchers = promql::parse_selector(text).map_err(|error| error.to_string())?;
-            if matchers.iter().all(Matcher::matches_empty) {
-                return Err("match[] must contain at least one non-empty matcher".to_owned());
-            }
-            Ok(matchers)
+            let empty = "must contain at least one non-empty matcher";
+            // The parser says the same of a selector inside a query, in other words.
+            promql::parse_selector(text).map_err(|error| match error.to_string() {
+                reason if reason.ends_with(empty) => format!("match[] {empty}"),
+                reason => reason,
+            })
         })
         .collect()
 }

@@ -67,7 +67,7 @@ fn rows() -> Vec<Row> {
             "bad matcher of labels",
             "/api/v1/labels?match[]=%7B%7D",
             400,
-            "must contain at least one non-empty matcher",
+            r#""error":"match[] must contain at least one non-empty matcher""#,
         ),
         get("bad regexp", "/api/v1/query?query=%7Ba%3D~%22(%22%7D", 400, "parse error"),
         get(
