@@ -170,7 +170,15 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
     };
     let scrape_stop = shutdown.child_token();
     let scraping = tokio::spawn(scraper.run(reloader.subscribe(), scrape_stop));
+    let mut promql = promql::Settings {
+        lookback: config.query.lookback_delta,
+        max_samples: usize::try_from(config.query.max_samples).unwrap_or(usize::MAX),
+        subquery_step: config.rules.surroundings.interval,
+        ..promql::Settings::default()
+    };
+    let features = features::allow(&args.enable_feature, &mut promql);
     let ruling = Ruling {
+        promql,
         sources: Arc::clone(&sources),
         ingress: ingress.clone(),
         inputs: inputs.clone(),
@@ -217,13 +225,6 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
         Arc::new(move || instruments.text(&store.status()))
     };
     let limits = Limits::default();
-    let mut promql = promql::Settings {
-        lookback: config.query.lookback_delta,
-        max_samples: usize::try_from(config.query.max_samples).unwrap_or(usize::MAX),
-        subquery_step: config.rules.surroundings.interval,
-        ..promql::Settings::default()
-    };
-    let features = features::allow(&args.enable_feature, &mut promql);
     let parts = Parts {
         promql,
         features,
@@ -286,6 +287,8 @@ fn open_store(config: &Config, args: &ServeArgs) -> anyhow::Result<Store> {
     let settings = StoreSettings {
         retention: config.store.retention,
         max_bytes: config.store.max_bytes,
+        max_series: config.store.max_series,
+        flush_after: config.store.flush_after,
         fsync: if config.store.fsync { Fsync::Always } else { Fsync::Never },
         ..StoreSettings::default()
     };

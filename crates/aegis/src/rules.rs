@@ -10,10 +10,10 @@ mod shown;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
 
 use control::Input;
 use detect::Transition;
+use query::promql::Settings;
 use rules::{Evaluation, Group, GroupSpec, Health, Surroundings};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -31,6 +31,8 @@ pub(crate) use shown::put;
 
 /// What ruling needs from the rest of Aegis.
 pub(crate) struct Ruling {
+    /// What rules hold to when they ask the own store, as clients do.
+    pub(crate) promql: Settings,
     pub(crate) sources: Arc<Sources>,
     pub(crate) ingress: Ingress,
     pub(crate) inputs: Sender<Input>,
@@ -168,7 +170,7 @@ impl Ruling {
                 bad.map(|state| state.rule.name.clone()).collect()
             };
             let was_bad = bad(&group);
-            let mut answers = Answers::new(&self, &runtime, group.interval());
+            let mut answers = Answers::new(&self, &runtime);
             let evaluation = group.evaluate(now, &mut answers);
             if restores && let Err(error) = group.restore(clock::now(), &mut answers) {
                 warn!(file = group.file(), %error, "since when alerts have held cannot be read; they begin anew");
@@ -205,7 +207,7 @@ impl Ruling {
     async fn retire(self: &Arc<Self>, group: Group) {
         let (ruling, runtime) = (Arc::clone(self), Handle::current());
         let work = move || {
-            let mut answers = Answers::new(&ruling, &runtime, group.interval());
+            let mut answers = Answers::new(&ruling, &runtime);
             let transitions = group.retire(clock::now(), &mut answers);
             ruling.send(transitions);
         };
@@ -231,10 +233,4 @@ fn groups(settings: &RuleSettings) -> Vec<(Key, GroupSpec)> {
         groups.extend(file.groups.iter().map(|spec| ((name.clone(), spec.name.clone()), spec.clone())));
     }
     groups
-}
-
-/// The deadline of one question: a slow rule must not hold up its group for ever.
-const fn patience(interval: Duration) -> Duration {
-    const LEAST: Duration = Duration::from_secs(10);
-    if interval.as_millis() < LEAST.as_millis() { LEAST } else { interval }
 }

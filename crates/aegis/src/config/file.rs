@@ -11,6 +11,7 @@ use remediate::VerifySettings;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 use signal::parse_duration;
+use store::StoreSettings;
 
 use super::problem::Problems;
 use super::scraping::{JobFile, jobs};
@@ -53,10 +54,14 @@ struct OtlpFile {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct StoreFile {
-    /// How long signals are kept. At least `1h`. Default `15d`.
+    /// How long signals are kept, or `unlimited`. At least `1h`. Default `15d`.
     retention: Option<Spanned<String>>,
     /// How many bytes each signal may take on disk, such as `1GiB`. At least `64MiB`. Default `1GiB`.
     max_size: Option<Spanned<String>>,
+    /// Series that may receive something between two moves of metrics to blocks. At least 1. Default 2 million.
+    max_series: Option<Spanned<u32>>,
+    /// How long metrics stay in memory before they move to blocks. At least `1m`. Default `2h`.
+    flush_after: Option<Spanned<String>>,
     /// `always` (an acknowledged write survives a loss of power) or `never` (it survives a crash of Aegis). Default
     /// `always`.
     fsync: Option<Spanned<String>>,
@@ -332,7 +337,15 @@ impl GlobalFile {
 impl StoreFile {
     fn check(self, problems: &mut Problems) -> StoreLimits {
         let hour = Duration::from_secs(3600);
-        let retention = span(self.retention.as_ref(), hour * 24 * 15, hour, problems);
+        let unlimited = |text: &&Spanned<String>| text.value == "unlimited";
+        let retention = match self.retention.as_ref().filter(unlimited) {
+            Some(_) => Duration::MAX,
+            None => span(self.retention.as_ref(), hour * 24 * 15, hour, problems),
+        };
+        let normal = StoreSettings::default();
+        let max_series = at_least(self.max_series.as_ref(), normal.max_series, 1, problems);
+        let flush_after =
+            span(self.flush_after.as_ref(), normal.flush_after, Duration::from_secs(60), problems);
         let mut max_bytes = 1 << 30;
         if let Some(text) = &self.max_size {
             match parse_size(&text.value) {
@@ -353,7 +366,7 @@ impl StoreFile {
                 true
             }
         };
-        StoreLimits { retention, max_bytes, fsync }
+        StoreLimits { retention, max_bytes, max_series, flush_after, fsync }
     }
 }
 

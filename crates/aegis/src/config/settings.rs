@@ -59,6 +59,8 @@ pub(crate) struct StoreLimits {
     pub(crate) retention: Duration,
     /// Per signal.
     pub(crate) max_bytes: u64,
+    pub(crate) max_series: u32,
+    pub(crate) flush_after: Duration,
     pub(crate) fsync: bool,
 }
 

@@ -112,3 +112,35 @@ fn shapes_that_do_not_fit_name_their_place() {
         assert!(found.starts_with(want), "{case}: {found}");
     }
 }
+
+#[test]
+fn rules_come_from_the_files_that_the_patterns_match() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    let rules = |name: &str| format!("groups:\n- name: {name}\n  rules:\n  - {{record: a, expr: b}}\n");
+    write("two.rules", &rules("two"));
+    write("one.rules", &rules("one"));
+    let text = "global: {evaluation_interval: 30s, rule_query_offset: 5s, external_labels: {zone: eu}}\n\
+                rule_files: ['*.rules', one.rules, 'none-*']\n";
+    let config = parse("p.yaml", text, dir.path()).map_err(|error| error.to_string()).unwrap();
+    let groups: Vec<&str> = config.rules.files.iter().map(|(_, file)| file.groups[0].name.as_str()).collect();
+    assert_eq!(groups, ["one", "two"], "each once");
+    let around = &config.rules.surroundings;
+    assert_eq!((around.interval, around.query_offset), (Duration::from_secs(30), Duration::from_secs(5)));
+    assert_eq!((around.external_labels["zone"].as_str(), config.rule_interval), ("eu", Duration::from_secs(30)));
+    let without = parse("p.yaml", "", dir.path()).unwrap();
+    assert_eq!(
+        (without.rules.surroundings.interval, without.rule_interval),
+        (Duration::from_secs(60), Duration::from_secs(15))
+    );
+
+    write("two.rules", "groups:\n- name: two\n  rules:\n  - {record: a, expr: 'sum('}\n  - {alert: b}\n");
+    let Err(ConfigError::Problems(found)) = parse("p.yaml", &text.replace("30s", "soon"), dir.path()) else {
+        panic!("fine")
+    };
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    assert!(found[0].starts_with("p.yaml:1:31: not a valid duration"), "{found:?}");
+    let file = dir.path().join("two.rules").display().to_string();
+    assert!(found[1].starts_with(&format!("{file}:4:23: group \"two\", rule 1, \"a\": could not parse")), "{found:?}");
+    assert!(found[2].starts_with(&format!("{file}:5:5: group \"two\", rule 2, \"b\": field `expr`")), "{found:?}");
+}

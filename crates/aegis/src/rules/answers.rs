@@ -3,26 +3,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use query::promql::{self, Expr, Settings};
+use query::promql::{self, Expr};
 use rules::{Ask, Element, Reading, elements};
 use signal::{Matcher, SeriesWrite, TimeRange, Timestamp, WriteBatch};
 use store::Series;
 use tokio::runtime::Handle;
 
-use super::{Ruling, patience};
+use super::Ruling;
 use crate::clock::Stopwatch;
 
 /// Questions of one evaluation; they are asked from a thread that may wait.
 pub(super) struct Answers<'a> {
     ruling: &'a Ruling,
     runtime: &'a Handle,
-    interval: Duration,
     lap: Stopwatch,
 }
 
 impl<'a> Answers<'a> {
-    pub(super) fn new(ruling: &'a Ruling, runtime: &'a Handle, interval: Duration) -> Self {
-        Self { ruling, runtime, interval, lap: Stopwatch::start() }
+    pub(super) fn new(ruling: &'a Ruling, runtime: &'a Handle) -> Self {
+        Self { ruling, runtime, lap: Stopwatch::start() }
     }
 }
 
@@ -36,10 +35,9 @@ impl Ask for Answers<'_> {
             return Ok(found.into_iter().map(one).collect());
         }
         let expr = Arc::clone(expr);
-        let settings = Settings { subquery_step: self.interval, ..Settings::default() };
-        let asked = sources.reader.run(Some(patience(self.interval)), move |snapshot, cancel| {
-            promql::instant(&expr, snapshot, at, &settings, cancel)
-        });
+        let settings = self.ruling.promql;
+        let asked =
+            sources.reader.run(None, move |snapshot, cancel| promql::instant(&expr, snapshot, at, &settings, cancel));
         let answer = self.runtime.block_on(asked).map_err(|error| error.to_string())?;
         elements(answer.map_err(|error| error.to_string())?.value)
     }

@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use gotmpl::{TemplateError, Value};
-use regex::{Regex, RegexBuilder};
-use signal::parse_duration;
+use signal::{go_regex, parse_duration};
 
 use super::{ACTION, GET, MAX_OUTPUT, Shared, humanize, lock, print, text};
 
@@ -170,12 +169,12 @@ const ON_TEXTS: &[(&str, OnTexts)] = &[
         parse_duration(argument(given)?).map(|span| Value::Float(span.as_secs_f64())).map_err(|error| error.to_string())
     }),
     ("match", |given| match given {
-        [pattern, subject] => Ok(Value::Bool(regex(pattern)?.is_match(subject))),
+        [pattern, subject] => Ok(Value::Bool(go_regex::compile(pattern)?.is_match(subject))),
         _ => Err(format!("wants 2 arguments, got {}", given.len())),
     }),
     ("reReplaceAll", |given| match given {
         [pattern, replacement, subject] => {
-            let replaced = regex(pattern)?.replace_all(subject, *replacement);
+            let replaced = go_regex::compile(pattern)?.replace_all(subject, *replacement);
             if replaced.len() > MAX_OUTPUT {
                 return Err(format!("result is longer than {MAX_OUTPUT} bytes"));
             }
@@ -228,15 +227,6 @@ const ON_NUMBERS: &[(&str, OnNumber)] = &[
         }
     }),
 ];
-
-/// Go's dialect as far as rule files use it: classes such as `\d` mean ASCII.
-fn regex(pattern: &str) -> std::result::Result<Regex, String> {
-    RegexBuilder::new(pattern).size_limit(10 << 20).build().map_err(|error| {
-        let text = error.to_string();
-        let reason = text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned();
-        format!("error parsing regexp: {reason}: `{pattern}`")
-    })
-}
 
 fn title(subject: &str) -> String {
     let mut inside_word = false;

@@ -48,7 +48,10 @@ fn texts_expand_as_promtool_expands_them() {
         ("{{ externalURL }} {{ pathPrefix }}", "http://prom.example/p /p"),
         (r#"{{ graphLink "up{job=\"x\"} + 1" }}"#, "/graph?g0.expr=up%7Bjob%3D%22x%22%7D+%2B+1&g0.tab=0"),
         (r#"{{ tableLink "a b" }}"#, "/graph?g0.expr=a+b&g0.tab=1"),
-        (r#"{{ reReplaceAll "(a+)" "<$1>" "baab" }} {{ match "a.c" "xabcx" }}"#, "b<aa>b true"),
+        (
+            r#"{{ reReplaceAll "(a+)" "<$1>" "baab" }} {{ match "a.c" "xabcx" }} {{ match "{" "a{" }}"#,
+            "b<aa>b true true",
+        ),
         (r#"{{ title "hello wORLD of x" }} {{ toUpper "aB" }} {{ "aB" | toLower }}"#, "Hello WORLD Of X AB ab"),
         (
             r#"{{ stripPort "host.example:9100" }} {{ stripPort "[::1]:90" }} {{ stripPort "::1" }}"#,
