@@ -18,6 +18,9 @@ pub(crate) const GENERATION: usize = 7 << 14;
 /// shared with that.
 const GENERATION_BYTES: usize = 192 << 20;
 
+/// Sets that are taken in at once; others wait meanwhile.
+const AT_ONCE: usize = 4096;
+
 /// The hash of some bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Key([u64; 2]);
@@ -103,8 +106,11 @@ impl LabelCache {
 
     /// For the look-ups of one request; what is new waits until [`learn`](Self::learn).
     pub(crate) fn read(&self) -> Reading<'_> {
-        let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
-        Reading { cache: self, generations, expected: 0, learned: Vec::new() }
+        Reading { cache: self, generations: Some(self.lock()), expected: 0, learned: Vec::new() }
+    }
+
+    fn lock(&self) -> RwLockReadGuard<'_, Generations> {
+        self.generations.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in what a request brought.
@@ -150,7 +156,8 @@ impl Generation {
 /// The look-ups of one request.
 pub(crate) struct Reading<'c> {
     cache: &'c LabelCache,
-    generations: RwLockReadGuard<'c, Generations>,
+    /// `None` only while nothing is looked up.
+    generations: Option<RwLockReadGuard<'c, Generations>>,
     /// Behind the set found last: senders keep their order.
     expected: usize,
     learned: Vec<Entry>,
@@ -164,7 +171,7 @@ impl Reading<'_> {
     /// The set expected next, if `text` begins with its bytes, and what follows them.
     #[inline]
     pub(crate) fn next<'t>(&mut self, text: &'t [u8]) -> Option<(Labels, &'t [u8])> {
-        let entry = self.generations.young.sets.get(self.expected).filter(|entry| entry.length > 0)?;
+        let entry = self.generations.as_ref()?.young.sets.get(self.expected).filter(|entry| entry.length > 0)?;
         let (head, rest) = text.split_at_checked(usize::try_from(entry.length).ok()?)?;
         if self.cache.key(head) != entry.key {
             return None;
@@ -175,23 +182,32 @@ impl Reading<'_> {
 
     #[inline]
     pub(crate) fn get(&mut self, key: Key) -> Option<Labels> {
-        if let Some((place, entry)) = self.generations.young.get(key, self.expected) {
+        let generations = self.generations.as_ref()?;
+        if let Some((place, entry)) = generations.young.get(key, self.expected) {
             self.expected = place + 1;
             return Some(entry.labels.clone());
         }
-        let (place, entry) = self.generations.old.get(key, self.expected)?;
+        let (place, entry) = generations.old.get(key, self.expected)?;
         self.expected = place + 1;
         // What is still in use moves on to the next generation.
-        if self.learned.len() < self.cache.generation {
-            self.learned.push(entry.clone());
-        }
-        Some(entry.labels.clone())
+        let entry = entry.clone();
+        let labels = entry.labels.clone();
+        self.push(entry);
+        Some(labels)
     }
 
     /// Keeps a set for [`LabelCache::learn`]; `length` is that of the hashed bytes.
     pub(crate) fn keep(&mut self, key: Key, length: usize, labels: Labels) {
-        if self.learned.len() < self.cache.generation {
-            self.learned.push(Entry { key, length: u32::try_from(length).unwrap_or(0), labels });
+        self.push(Entry { key, length: u32::try_from(length).unwrap_or(0), labels });
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.learned.push(entry);
+        if self.learned.len() >= AT_ONCE {
+            // A request with very many new series must not keep all others waiting until it is read.
+            self.generations = None;
+            self.cache.learn(std::mem::take(&mut self.learned));
+            self.generations = Some(self.cache.lock());
         }
     }
 
@@ -252,6 +268,19 @@ mod tests {
         let generations = cache.generations.read().unwrap();
         assert_eq!((generations.young.sets.len(), generations.old.sets.len()), (100, 100));
         assert_eq!(generations.young.places.len(), 100);
+    }
+
+    #[test]
+    fn a_long_request_learns_on_its_way() {
+        let cache = LabelCache::new(7, GENERATION);
+        let mut reading = cache.read();
+        let key = |n: usize| cache.key(&n.to_le_bytes());
+        for n in 0..AT_ONCE {
+            assert_eq!(reading.get(key(0)), None, "{n}");
+            reading.keep(key(n), 8, labels(n));
+        }
+        assert_eq!(reading.get(key(0)), Some(labels(0)));
+        assert_eq!(reading.into_learned().len(), 0);
     }
 
     #[test]
