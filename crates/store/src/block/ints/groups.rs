@@ -165,11 +165,11 @@ pub(super) fn take_group(bits: &mut BitReader<'_>, group: &mut [u64]) -> Result<
         return Ok(());
     }
     let width = bits.take(WIDTH_BITS) as u32;
-    let mut room = [0_u64; GROUP];
     match mode {
         1 => take_packed(bits, width + 1, group),
         2 => take_units(bits, width, group)?,
         3 => {
+            let mut room = [0_u64; GROUP];
             let mut flags = [0_u64; GROUP / 64];
             for (flags, group) in flags.iter_mut().zip(group.chunks(64)) {
                 *flags = bits.take(group.len() as u32);
@@ -186,6 +186,7 @@ pub(super) fn take_group(bits: &mut BitReader<'_>, group: &mut [u64]) -> Result<
             }
         }
         4 => {
+            let mut room = [0_u64; GROUP];
             group.fill(0);
             let count = bits.take(PLACE_BITS) as usize;
             let mut places = [0_usize; GROUP];
@@ -210,9 +211,14 @@ fn take_packed(bits: &mut BitReader<'_>, width: u32, group: &mut [u64]) {
         group.iter_mut().for_each(|slot| *slot = bits.take(width));
     } else {
         let mask = low_bits(width);
-        for slot in group {
-            *slot = bits.look() & mask;
-            bits.skip(width);
+        // As many as one look shows.
+        for slots in group.chunks_mut((LOOK / width) as usize) {
+            let mut word = bits.look();
+            bits.skip(width * slots.len() as u32);
+            for slot in slots {
+                *slot = word & mask;
+                word >>= width;
+            }
         }
     }
 }
