@@ -207,17 +207,27 @@ impl Count<'_> {
         let times: Vec<i64> = grid.times().map(|at| self.shifted(selector.shift, at)).collect();
         let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else { return Ok(()) };
         let range = TimeRange::new(Timestamp(first.saturating_sub(length)), Timestamp(*last));
-        for series in self.snapshot.select(&selector.matchers, range) {
+        let (mut floats, mut histograms, mut points) = (Vec::new(), Vec::new(), Vec::new());
+        for series in self.snapshot.find(&selector.matchers, range) {
             if self.cancel.is_canceled() {
                 return Err(EvalError::Canceled);
             }
+            floats.clear();
+            histograms.clear();
+            points.clear();
+            series.read(range, &mut floats, &mut histograms);
+            points.extend(floats.iter().map(|sample| (sample.at.0, is_stale(sample.value))));
+            if !histograms.is_empty() {
+                points.extend(histograms.iter().map(|sample| (sample.at.0, sample.histogram.is_stale())));
+                points.sort_unstable();
+            }
             for (step, at) in times.iter().enumerate() {
-                let from = series.samples.partition_point(|sample| sample.at.0 <= at.saturating_sub(length));
-                let to = series.samples.partition_point(|sample| sample.at.0 <= *at);
-                let inside = series.samples.get(from..to).unwrap_or_default();
+                let from = points.partition_point(|(point, _)| *point <= at.saturating_sub(length));
+                let to = points.partition_point(|(point, _)| point <= at);
+                let inside = points.get(from..to).unwrap_or_default();
                 let count = match window {
-                    Some(_) => inside.iter().filter(|sample| !is_stale(sample.value)).count(),
-                    None => usize::from(inside.last().is_some_and(|sample| !is_stale(sample.value))),
+                    Some(_) => inside.iter().filter(|(_, is_stale)| !is_stale).count(),
+                    None => usize::from(inside.last().is_some_and(|(_, is_stale)| !is_stale)),
                 };
                 samples.add(step, u64::try_from(count).unwrap_or(u64::MAX));
             }

@@ -281,6 +281,9 @@ async fn native_histograms_are_shown_whole_and_calculated_with() {
     let reply = ask(&router, "/api/v1/query_range", &over).await.json();
     let points = json!([[NOW_S - 15, shown(1)], [NOW_S, shown(2)]]);
     assert_eq!(reply["data"]["result"], json!([{"metric": metric, "histograms": points}]));
+    let counted = [("query", "rate(latency[1m]) + latency"), ("stats", "1")];
+    let reply = ask(&router, "/api/v1/query", &counted).await.json();
+    assert_eq!(reply["data"]["stats"]["samples"]["totalQueryableSamples"], 3);
     let text = ask(&router, "/federate", &[("match[]", "latency")]).await.text();
     assert_eq!(text, "", "the text format has no place for them");
 }
