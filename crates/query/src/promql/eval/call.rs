@@ -73,6 +73,7 @@ impl Evaluator<'_> {
             Special::LabelJoin => self.label_join(call, grid).map(Output::Vector),
             Special::Info => self.info(call, grid).map(Output::Vector),
             Special::HistogramQuantile => self.histogram_quantile(call, grid).map(Output::Vector),
+            Special::HistogramQuantiles => self.histogram_quantiles(call, grid).map(Output::Vector),
             Special::HistogramFraction => self.histogram_fraction(call, grid).map(Output::Vector),
             Special::HistogramAvg => self.summary(call, grid, native::mean),
             Special::HistogramCount => self.summary(call, grid, |histogram| histogram.count),

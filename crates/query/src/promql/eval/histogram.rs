@@ -4,12 +4,13 @@ use signal::{Histogram, Labels};
 
 use super::call::{argument, at};
 use super::keys::{Choice, Places};
-use super::rows::{Grid, Name, Points, Row, is_present, merge_relabelled};
+use super::rows::{ABSENT, Grid, Name, Points, Row, is_present, merge_relabelled};
 use super::{EvalError, Evaluator};
 use crate::lex::parse_number;
 use crate::promql::annotations::Annotation;
 use crate::promql::ast::{Call, Place};
 use crate::promql::native;
+use crate::promql::print::general_text;
 
 const BOUND: &str = "le";
 
@@ -74,6 +75,37 @@ impl Evaluator<'_> {
         self.measured(call, 1, grid, &Quantile(q))
     }
 
+    /// `histogram_quantiles(histograms, label, q, …)`: the label says which quantile a series is.
+    pub(super) fn histogram_quantiles(&mut self, call: &Call, grid: Grid) -> Result<Vec<Row>, EvalError> {
+        let label = self.text(argument(call, 1)?, grid)?;
+        let rows = self.vector(argument(call, 0)?, grid)?;
+        let place = argument(call, 0)?.place();
+        let mut answers = Vec::new();
+        for arg in call.args.iter().skip(2) {
+            let q = self.scalar(arg, grid)?;
+            for odd in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
+                self.note(Annotation::invalid_quantile(*odd), arg.place());
+            }
+            // A quantile may be another one at every step, and is then another series.
+            let mut quantiles = q.clone();
+            quantiles.sort_by(f64::total_cmp);
+            quantiles.dedup_by_key(|q| q.to_bits());
+            for quantile in quantiles {
+                for mut row in self.measured_rows(&rows, (place, place), grid, &Quantile(q.clone()))? {
+                    for (slot, q) in row.points.values.iter_mut().zip(&q) {
+                        if q.to_bits() != quantile.to_bits() {
+                            *slot = ABSENT;
+                        }
+                    }
+                    let labels = row.raw_labels().with(&label, &quantile_text(quantile));
+                    row.relabel(labels, row.name());
+                    answers.push(row);
+                }
+            }
+        }
+        merge_relabelled(answers)
+    }
+
     /// `histogram_fraction(lower, upper, histograms)`
     pub(super) fn histogram_fraction(&mut self, call: &Call, grid: Grid) -> Result<Vec<Row>, EvalError> {
         let (lower, upper) = (self.scalar(argument(call, 0)?, grid)?, self.scalar(argument(call, 1)?, grid)?);
@@ -90,10 +122,21 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Row>, EvalError> {
         let arg = argument(call, index)?;
         let rows = self.vector(arg, grid)?;
-        let (place, first) = (arg.place(), argument(call, 0)?.place());
+        self.measured_rows(&rows, (arg.place(), argument(call, 0)?.place()), grid, measure)
+    }
+
+    /// Measures every histogram among `rows` at every step. What is wrong with the input is told of the first place, what
+    /// is worth knowing of the answer of the second.
+    fn measured_rows(
+        &mut self,
+        rows: &[Row],
+        (place, first): (Place, Place),
+        grid: Grid,
+        measure: &impl Measure,
+    ) -> Result<Vec<Row>, EvalError> {
         let mut answers = Vec::new();
         let mut buckets = Vec::new();
-        for family in self.families(&rows, place) {
+        for family in self.families(rows, place) {
             self.budget.hold(grid.count)?;
             let classic: Vec<(f64, &Points)> =
                 family.buckets.iter().filter_map(|(bound, row)| Some((*bound, &rows.get(*row)?.points))).collect();
@@ -169,6 +212,12 @@ impl Evaluator<'_> {
         }
         families
     }
+}
+
+/// A quantile as a label value: always with a decimal point.
+fn quantile_text(q: f64) -> String {
+    let text = general_text(q);
+    if q.is_finite() && !text.contains(['.', 'e']) { format!("{text}.0") } else { text }
 }
 
 /// Adds up buckets with the same bound. They are sorted.

@@ -141,6 +141,8 @@ fn each_span_mut(windows: &[Span], out: &mut [f64], mut body: impl FnMut(&Span) 
 fn changes_over(call: &OverCall, samples: &[Sample], windows: &[Span], resets: &[usize], out: &mut [f64]) {
     let range = call.frame.range;
     let mut first_reset = 0;
+    // Samples come in even steps, and so do windows: mostly each lies in its window like the one before.
+    let mut layout = Layout::default();
     for ((span, slot), end) in windows.iter().zip(out).zip(&call.frame.ends) {
         if span.len() < 2 {
             continue;
@@ -155,8 +157,11 @@ fn changes_over(call: &OverCall, samples: &[Sample], windows: &[Span], resets: &
         for place in resets.iter().skip(first_reset).take_while(|place| **place + 1 < span.to) {
             change += samples.get(*place).map_or(0.0, |sample| sample.value);
         }
-        let edges = (end.saturating_sub(range), *end);
-        *slot = change * stretch((first, last), span.len() - 1, change, edges, call.over);
+        let place = Place::of((first, last), span.len() - 1, (end.saturating_sub(range), *end));
+        if layout.place != place {
+            layout = Layout::new(place, range, call.over);
+        }
+        *slot = change * layout.stretch(first.value, change);
     }
 }
 
@@ -165,36 +170,83 @@ pub(super) fn change(over: Over, window: &Window<'_>) -> Option<f64> {
     let [first, .., last] = window.samples else {
         return None;
     };
-    let is_counter = over != Over::Delta;
     let mut change = last.value - first.value;
     let pairs = window.values().zip(window.values().skip(1));
-    for (before, _) in pairs.filter(|(before, after)| is_counter && after < before) {
+    for (before, _) in pairs.filter(|(before, after)| over != Over::Delta && after < before) {
         change += before;
     }
-    let edges = (window.start.0, window.end.0);
-    Some(change * stretch((first, last), window.samples.len() - 1, change, edges, over))
+    let place = Place::of((first, last), window.samples.len() - 1, (window.start.0, window.end.0));
+    let range = window.end.0.saturating_sub(window.start.0);
+    Some(change * Layout::new(place, range, over).stretch(first.value, change))
 }
 
-/// By how much the change between two samples is stretched to the window's edges, unless the series seems to begin or end
-/// inside it (upstream `extrapolatedRate`).
-fn stretch((first, last): (&Sample, &Sample), gaps: usize, change: f64, (start, end): (i64, i64), over: Over) -> f64 {
-    let mut to_start = seconds(start, first.at.0);
-    let mut to_end = seconds(last.at.0, end);
-    let sampled = seconds(first.at.0, last.at.0);
-    let average = sampled / gaps as f64;
-    let threshold = average * 1.1;
-    if to_start >= threshold {
-        to_start = average / 2.0;
+/// How samples lie in a window, in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Place {
+    before_first: i64,
+    between: i64,
+    behind_last: i64,
+    /// Samples but one.
+    gaps: usize,
+}
+
+impl Place {
+    fn of((first, last): (&Sample, &Sample), gaps: usize, (start, end): (i64, i64)) -> Self {
+        Self {
+            before_first: first.at.0.saturating_sub(start),
+            between: last.at.0.saturating_sub(first.at.0),
+            behind_last: end.saturating_sub(last.at.0),
+            gaps,
+        }
     }
-    if over != Over::Delta && change > 0.0 && first.value >= 0.0 {
+}
+
+/// By how much a change is stretched to its window's edges, unless the series seems to begin or end inside it (upstream
+/// `extrapolatedRate`).
+#[derive(Clone, Copy, Debug, Default)]
+struct Layout {
+    place: Place,
+    /// Seconds from the first sample to the last, and those to stretch over before and behind.
+    sampled: f64,
+    to_start: f64,
+    to_end: f64,
+    /// What the change is divided by in the end.
+    per: f64,
+    /// The whole factor when nothing else stands against stretching.
+    factor: f64,
+    is_counter: bool,
+}
+
+/// So much larger that rounding cannot make it smaller.
+const CLEARLY: f64 = 1.000_001;
+
+impl Layout {
+    fn new(place: Place, range: i64, over: Over) -> Self {
+        let in_seconds = |ms: i64| ms as f64 / 1000.0;
+        let sampled = in_seconds(place.between);
+        let average = sampled / place.gaps as f64;
+        let threshold = average * 1.1;
+        let near = |gap: f64| if gap >= threshold { average / 2.0 } else { gap };
+        let (to_start, to_end) = (near(in_seconds(place.before_first)), near(in_seconds(place.behind_last)));
+        let per = if over == Over::Rate { in_seconds(range) } else { 1.0 };
+        let is_counter = over != Over::Delta;
+        let mut layout = Self { place, sampled, to_start, to_end, per, factor: 1.0, is_counter };
+        layout.factor = layout.factor_from(to_start);
+        layout
+    }
+
+    fn factor_from(&self, to_start: f64) -> f64 {
+        (self.sampled + to_start + self.to_end) / self.sampled / self.per
+    }
+
+    fn stretch(&self, first: f64, change: f64) -> f64 {
+        let ends_at_zero = self.is_counter && change > 0.0 && first >= 0.0;
+        if !ends_at_zero || first * self.sampled > self.to_start * change * CLEARLY {
+            return self.factor;
+        }
         // A counter cannot have been negative: do not stretch beyond where it would have been zero.
-        to_start = to_start.min(sampled * (first.value / change));
+        self.factor_from(self.to_start.min(self.sampled * (first / change)))
     }
-    if to_end >= threshold {
-        to_end = average / 2.0;
-    }
-    let factor = (sampled + to_start + to_end) / sampled;
-    if over == Over::Rate { factor / seconds(start, end) } else { factor }
 }
 
 pub(super) fn seconds(from: i64, to: i64) -> f64 {
