@@ -77,6 +77,7 @@ pub(crate) enum Special {
     HistogramCount,
     HistogramFraction,
     HistogramQuantile,
+    HistogramQuantiles,
     HistogramStddev,
     HistogramStdvar,
     HistogramSum,
@@ -155,6 +156,10 @@ static FUNCTIONS: &[Function] = &[
     special("histogram_count", &[V], V, Special::HistogramCount),
     special("histogram_fraction", &[S, S, V], V, Special::HistogramFraction),
     special("histogram_quantile", &[S, V], V, Special::HistogramQuantile),
+    Function {
+        arity: Arity::LastRepeats,
+        ..special("histogram_quantiles", &[V, T, S, S], V, Special::HistogramQuantiles)
+    },
     special("histogram_stddev", &[V], V, Special::HistogramStddev),
     special("histogram_stdvar", &[V], V, Special::HistogramStdvar),
     special("histogram_sum", &[V], V, Special::HistogramSum),
