@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use ingest::prometheus_tsdb::BlockError;
-use signal::{Labels, SeriesWrite, WriteBatch};
+use signal::{Labels, SeriesWrite, Timestamp, WriteBatch};
+use store::StoreSettings;
 
 use super::metrics_text::Pages;
 use super::prometheus_dir::{blocks, has_log, open};
 use super::sink::{Sink, Taken};
 use super::{ImportArgs, TextFormat};
-use crate::clock::Stopwatch;
+use crate::clock::{self, Stopwatch};
 use crate::query_commands::note;
 
 /// Samples that are handed over together.
@@ -63,8 +64,20 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     for reason in reasons {
         note(&format!("refused: {reason}"));
     }
+    if let Some(oldest) = import.oldest.filter(|oldest| *oldest < clock::now().minus(usual_retention())) {
+        note(&format!(
+            "the oldest sample is from {oldest}: a server drops what is older than its `store.retention`, {} unless its \
+             configuration says more",
+            signal::format_duration(usual_retention())
+        ));
+    }
     let is_whole = *refused == 0 && import.damages == 0;
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How long a server keeps samples when nobody told it.
+fn usual_retention() -> Duration {
+    StoreSettings::default().retention
 }
 
 /// An import under way.
@@ -75,6 +88,8 @@ pub(super) struct Import {
     waiting: usize,
     /// Series that could not be read.
     pub(super) damages: u64,
+    /// Time of the oldest sample.
+    pub(super) oldest: Option<Timestamp>,
     watch: Stopwatch,
     told: Duration,
 }
@@ -82,7 +97,7 @@ pub(super) struct Import {
 impl Import {
     pub(super) fn new(sink: Sink) -> Self {
         let watch = Stopwatch::start();
-        Self { sink, batch: WriteBatch::default(), waiting: 0, damages: 0, watch, told: Duration::ZERO }
+        Self { sink, batch: WriteBatch::default(), waiting: 0, damages: 0, oldest: None, watch, told: Duration::ZERO }
     }
 
     pub(super) fn text(&mut self, reader: impl BufRead, format: TextFormat) -> anyhow::Result<()> {
@@ -131,6 +146,8 @@ impl Import {
 
     fn add(&mut self, series: SeriesWrite) -> anyhow::Result<()> {
         let SeriesWrite { labels, samples, histograms, exemplars } = series;
+        let times = samples.iter().map(|sample| sample.at).chain(histograms.iter().map(|sample| sample.at));
+        self.oldest = times.chain(self.oldest).min();
         let mut exemplars = Some(exemplars);
         // A series of a long block has more samples than a request may have.
         for piece in samples.chunks(TOGETHER) {

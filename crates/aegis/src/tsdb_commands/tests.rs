@@ -51,6 +51,7 @@ fn a_block_of_prometheus_comes_in_whole_and_only_once() {
         import.finish().unwrap();
         import.sink.finish().unwrap();
         assert_eq!((import.sink.taken.samples, import.sink.taken.refused, import.damages), (210, 0, 0));
+        assert_eq!(import.oldest, Some(Timestamp(1_700_000_000_000)));
     }
     let (text, _) = dumped(dir.path(), "{__name__=~\".+\",room=\"\",kind!~\"integer|gauge\"}", DumpFormat::Promtool);
     insta::assert_snapshot!(text, @r#"
