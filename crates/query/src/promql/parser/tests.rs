@@ -218,7 +218,10 @@ fn mistakes_are_named_as_upstream_names_them() {
         ("{\"a\" by}", "1:6: parse error: unexpected identifier \"by\" in label matching, expected \",\" or \"}\""),
         ("up{,}", "1:4: parse error: unexpected \",\" in label matching, expected identifier or \"}\""),
         ("up{a=~\"(\"}", "1:4: parse error: error parsing regexp: missing closing ): `(`"),
-        ("up{b=\"\", a!~\"*\"}", "1:10: parse error: error parsing regexp: missing argument to repetition operator: `*`"),
+        (
+            "up{b=\"\", a!~\"*\"}",
+            "1:10: parse error: error parsing regexp: missing argument to repetition operator: `*`",
+        ),
         ("foo()", "1:1: parse error: unknown function with name \"foo\""),
         ("a>b()", "1:3: parse error: unknown function with name \"b\""),
         ("sum()", "1:1: parse error: no arguments for aggregate expression provided"),
