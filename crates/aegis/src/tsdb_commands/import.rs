@@ -60,7 +60,8 @@ pub(super) fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     import.finish()?;
     import.sink.finish()?;
     let Taken { samples, duplicates, refused, reasons } = &import.sink.taken;
-    note(&format!("{samples} samples read, {duplicates} of them were there already, {refused} refused"));
+    let known = if *duplicates > 0 { format!(", {duplicates} of them were there already") } else { String::new() };
+    note(&format!("{samples} samples read{known}, {refused} refused"));
     for reason in reasons {
         note(&format!("refused: {reason}"));
     }

@@ -36,7 +36,7 @@ enum To {
 pub(super) struct Taken {
     /// Handed over.
     pub(super) samples: u64,
-    /// Of those, there already; a server does not tell.
+    /// Of those, there already, as far as that is known: neither a server tells, nor the store of what is in blocks.
     pub(super) duplicates: u64,
     /// Not kept.
     pub(super) refused: u64,
