@@ -1,14 +1,46 @@
 //! JSON written straight into text: answers can be large, and numbers must look exactly as upstream writes them.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use hyper::body::{Frame, SizeHint};
 use signal::{Labels, Timestamp};
 
 /// A JSON response.
 pub(crate) fn response(body: String) -> Response {
     ([(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// A JSON response that comes in parts; a large answer is not copied for it.
+pub(crate) fn parts(parts: Vec<String>) -> Response {
+    let parts = parts.into_iter().filter(|part| !part.is_empty()).map(Bytes::from).collect();
+    ([(CONTENT_TYPE, "application/json")], Body::new(Parts(parts))).into_response()
+}
+
+/// A body whose length is known.
+struct Parts(VecDeque<Bytes>);
+
+impl HttpBody for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|part| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.iter().map(|part| part.len() as u64).sum())
+    }
 }
 
 /// Appends a quoted, escaped string.

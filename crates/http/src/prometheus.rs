@@ -3,6 +3,7 @@
 mod admin;
 mod answer;
 mod federate;
+mod matrix;
 mod metadata;
 mod read;
 mod rules;
@@ -117,10 +118,10 @@ async fn instant(State(handles): State<Handles>, params: Params) -> Reply {
             let watch = watch.dequeued();
             let answer = promql::instant(&expr, snapshot, at, &settings, cancel)?;
             let stats = watch.stop(|| stats::at(&expr, snapshot, at, &settings, cancel))?;
-            Ok::<_, promql::EvalError>(answer::query(&answer, limit, &stats))
+            Ok::<_, promql::EvalError>(answer::query(&answer, limit, &stats, settings.threads))
         })
         .await??;
-    Ok(json::response(body))
+    Ok(json::parts(body))
 }
 
 async fn range(State(handles): State<Handles>, params: Params) -> Reply {
@@ -151,10 +152,10 @@ async fn range(State(handles): State<Handles>, params: Params) -> Reply {
             let steps = promql::Steps { start, end, step };
             let answer = promql::range(&expr, snapshot, steps, &settings, cancel)?;
             let stats = watch.stop(|| stats::over(&expr, snapshot, steps, &settings, cancel))?;
-            Ok::<_, promql::EvalError>(answer::query(&answer, limit, &stats))
+            Ok::<_, promql::EvalError>(answer::query(&answer, limit, &stats, settings.threads))
         })
         .await??;
-    Ok(json::response(body))
+    Ok(json::parts(body))
 }
 
 fn step(params: &Params) -> Result<Duration, Refusal> {

@@ -6,8 +6,8 @@ use axum::response::Response;
 use query::promql::native::buckets;
 use query::promql::{Answer, Value, VectorSample};
 use signal::{Histogram, Labels, Sample, Timestamp};
-use store::Series;
 
+use super::matrix;
 use crate::json;
 
 /// `{"status":"success","data":…}` around finished JSON.
@@ -32,32 +32,30 @@ pub(super) fn list<T>(
     body
 }
 
-/// Bytes that a point and what stands around a series take, roughly: answers of megabytes should not be copied while
-/// they grow.
-const POINT_BYTES: usize = 28;
-const SERIES_BYTES: usize = 256;
+/// Bytes that a series of a vector takes, roughly.
+const SERIES_BYTES: usize = 300;
 
-/// A whole query response; `stats` is either empty or `,"stats":{…}`.
-pub(super) fn query(answer: &Answer, limit: Option<usize>, stats: &str) -> String {
+/// A whole query response, in parts to be sent one after the other; `stats` is either empty or `,"stats":{…}`.
+pub(super) fn query(answer: &Answer, limit: Option<usize>, stats: &str, threads: usize) -> Vec<String> {
     let limit = limit.unwrap_or(usize::MAX);
     let mut warnings = answer.warnings.clone();
-    let (count, points) = match &answer.value {
-        Value::Vector(series) => (series.len(), series.len()),
-        Value::Matrix(series) => (series.len(), series.iter().map(|one| one.samples.len()).sum()),
-        Value::Scalar(_) | Value::String(..) => (1, 1),
+    let count = match &answer.value {
+        Value::Vector(series) => series.len(),
+        Value::Matrix(series) => series.len(),
+        Value::Scalar(_) | Value::String(..) => 1,
     };
     if count > limit {
         warnings.push("results truncated due to limit".to_owned());
     }
-    let mut body = String::with_capacity(if count > limit { 0 } else { points * POINT_BYTES + count * SERIES_BYTES });
-    body.push_str(r#"{"status":"success","data":{"resultType":"#);
-    value(&mut body, &answer.value, limit);
-    body.push_str(stats);
-    body.push('}');
-    notes(&mut body, "warning", &warnings);
-    notes(&mut body, "info", &answer.infos);
-    body.push('}');
-    body
+    let head = String::from(r#"{"status":"success","data":{"resultType":"#);
+    let (mut parts, mut tail) = value(head, &answer.value, limit, threads);
+    tail.push_str(stats);
+    tail.push('}');
+    notes(&mut tail, "warning", &warnings);
+    notes(&mut tail, "info", &answer.infos);
+    tail.push('}');
+    parts.push(tail);
+    parts
 }
 
 /// Most warnings and most infos in one answer, as upstream has it.
@@ -74,31 +72,37 @@ fn notes(out: &mut String, kind: &str, texts: &[String]) {
     json::array(out, texts.iter().take(NOTES).chain(&last), |out, text| json::string(out, text));
 }
 
-fn value(out: &mut String, value: &Value, limit: usize) {
+/// The parts that are finished, and the one to go on with.
+fn value(mut out: String, value: &Value, limit: usize, threads: usize) -> (Vec<String>, String) {
     match value {
         Value::Scalar(sample) => {
             out.push_str(r#""scalar","result":["#);
-            json::push_seconds(out, sample.at);
+            json::push_seconds(&mut out, sample.at);
             out.push_str(",\"");
-            json::push_plain(out, sample.value);
+            json::push_plain(&mut out, sample.value);
             out.push_str("\"]");
         }
         Value::String(at, text) => {
             out.push_str(r#""string","result":["#);
-            json::push_seconds(out, *at);
+            json::push_seconds(&mut out, *at);
             out.push(',');
-            json::string(out, text);
+            json::string(&mut out, text);
             out.push(']');
         }
         Value::Vector(series) => {
+            out.reserve(series.len().min(limit).saturating_mul(SERIES_BYTES));
             out.push_str(r#""vector","result":"#);
-            json::array(out, series.iter().take(limit), vector_series);
+            json::array(&mut out, series.iter().take(limit), vector_series);
         }
         Value::Matrix(series) => {
-            out.push_str(r#""matrix","result":"#);
-            json::array(out, series.iter().take(limit), matrix_series);
+            out.push_str(r#""matrix","result":["#);
+            let shown = series.get(..limit).unwrap_or(series);
+            let mut parts = vec![out];
+            parts.extend(matrix::elements(shown, threads));
+            return (parts, "]".to_owned());
         }
     }
+    (Vec::new(), out)
 }
 
 /// Like [`vector_element`], or with `"histogram":[ts,{…}]` instead of the value.
@@ -111,24 +115,8 @@ fn vector_series(out: &mut String, one: &VectorSample) {
     out.push('}');
 }
 
-/// `{"metric":{…},"values":[[ts,"v"],…],"histograms":[[ts,{…}],…]}`; what is empty is left out.
-fn matrix_series(out: &mut String, series: &Series) {
-    if series.histograms.is_empty() {
-        return matrix_element(out, &series.labels, &series.samples);
-    }
-    out.push_str(r#"{"metric":"#);
-    json::labels(out, &series.labels);
-    if !series.samples.is_empty() {
-        out.push_str(r#","values":"#);
-        json::array(out, &series.samples, |out, sample| json::point(out, sample.at, sample.value));
-    }
-    out.push_str(r#","histograms":"#);
-    json::array(out, &series.histograms, |out, sample| histogram_point(out, sample.at, &sample.histogram));
-    out.push('}');
-}
-
 /// `[ts,{"count":"…","sum":"…","buckets":[[rule,"lower","upper","count"],…]}]`, without empty buckets.
-fn histogram_point(out: &mut String, at: Timestamp, histogram: &Histogram) {
+pub(super) fn histogram_point(out: &mut String, at: Timestamp, histogram: &Histogram) {
     out.push('[');
     json::push_seconds(out, at);
     out.push_str(r#",{"count":""#);
@@ -178,7 +166,7 @@ pub(crate) fn matrix_element(out: &mut String, labels: &Labels, samples: &[Sampl
 mod tests {
     use std::sync::Arc;
 
-    use signal::{BucketSpan, Buckets, HistogramSample};
+    use signal::{BucketSpan, Buckets};
 
     use super::*;
 
@@ -236,26 +224,6 @@ mod tests {
         ] {
             let mut out = String::new();
             notes(&mut out, "info", &texts[..count]);
-            assert_eq!(out, want);
-        }
-    }
-
-    #[test]
-    fn a_series_shows_what_it_has() {
-        let sample = Sample { at: Timestamp(1_000), value: 0.5 };
-        let histogram = HistogramSample { at: Timestamp(2_000), histogram: Arc::default() };
-        let shown = r#"[2,{"count":"0","sum":"0"}]"#;
-        for (samples, histograms, want) in [
-            (vec![sample], vec![], r#"{"metric":{"a":"b"},"values":[[1,"0.5"]]}"#.to_owned()),
-            (vec![], vec![histogram.clone()], format!(r#"{{"metric":{{"a":"b"}},"histograms":[{shown}]}}"#)),
-            (
-                vec![sample],
-                vec![histogram],
-                format!(r#"{{"metric":{{"a":"b"}},"values":[[1,"0.5"]],"histograms":[{shown}]}}"#),
-            ),
-        ] {
-            let mut out = String::new();
-            matrix_series(&mut out, &Series { labels: Labels::from_pairs([("a", "b")]), samples, histograms });
             assert_eq!(out, want);
         }
     }
