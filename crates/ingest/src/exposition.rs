@@ -8,6 +8,7 @@ mod number;
 mod protobuf;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use signal::{
@@ -68,6 +69,8 @@ pub enum HistogramForm {
 pub(crate) struct Page {
     pub(crate) points: Vec<Point>,
     pub(crate) metadata: Vec<MetricMetadata>,
+    /// Names of labels that lines state without a value, by their other labels. Few pages have any.
+    pub(crate) blank: HashMap<Labels, Vec<String>>,
 }
 
 /// One line of a page.
@@ -299,6 +302,10 @@ impl Reader<'_> {
             pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
         }
         let labels = Labels::from_pairs(pairs.iter().map(|(name, value)| (&**name, &**value)));
+        let blank = pairs.iter().filter(|(_, value)| value.is_empty());
+        for (name, _) in blank {
+            self.page.blank.entry(labels.clone()).or_default().push(name.to_string());
+        }
         let value = Value::Float(value);
         self.page.points.push(Point { labels, value, at, exemplars });
         Ok(())

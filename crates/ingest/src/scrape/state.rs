@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use signal::{Histogram, Labels, LabelsBuilder, MetricMetadata, Sample, SeriesWrite, Timestamp, WriteBatch, stale_marker};
+use signal::{
+    Histogram, Labels, LabelsBuilder, MetricMetadata, Sample, SeriesWrite, Timestamp, WriteBatch, stale_marker,
+};
 
 use super::protocol;
 use super::{ScrapeConfig, Target};
@@ -106,6 +108,9 @@ const REPORTS: [&str; 5] = [
     "scrape_series_added",
 ];
 const EXTRA_REPORTS: [&str; 3] = ["scrape_timeout_seconds", "scrape_sample_limit", "scrape_body_size_bytes"];
+
+/// Scrapes after which families that say the same as ever are written again.
+const DESCRIBE_EVERY: u64 = 64;
 
 /// A page after the target's rules.
 struct Ingested {
@@ -222,17 +227,21 @@ impl TargetState {
             Err(NoPage::TooLong) => Err(format!("page has more bytes than the limit of {limit} (body_size_limit)")),
         };
         let outcome = page.and_then(|page| {
-            let ingested = self.ingest(page.points, at, &mut progress)?;
-            if *self.metadata != page.metadata {
-                self.metadata = Arc::new(page.metadata);
-            }
-            Ok(ingested)
+            let ingested = self.ingest(page.points, &page.blank, at, &mut progress)?;
+            Ok((ingested, page.metadata))
         });
         let mut batch = WriteBatch::default();
         let (added, error) = match outcome {
-            Ok(ingested) => {
+            Ok((ingested, metadata)) => {
                 batch.series = ingested.series;
-                batch.metadata = self.metadata.to_vec();
+                let is_new = *self.metadata != metadata;
+                if is_new {
+                    self.metadata = Arc::new(metadata);
+                }
+                // Again and again, in case a write was lost.
+                if is_new || self.round.is_multiple_of(DESCRIBE_EVERY) {
+                    batch.metadata = self.metadata.to_vec();
+                }
                 self.close_unseen(at, &mut batch.series);
                 (ingested.added, None)
             }
@@ -287,6 +296,7 @@ impl TargetState {
     fn ingest(
         &mut self,
         points: Vec<exposition::Point>,
+        blank: &HashMap<Labels, Vec<String>>,
         at: Timestamp,
         progress: &mut Progress,
     ) -> Result<Ingested, String> {
@@ -306,7 +316,8 @@ impl TargetState {
                     known.series.clone()
                 }
                 None => {
-                    let series = self.series_of(&point.labels)?;
+                    let blank = blank.get(&point.labels).map_or(&[][..], Vec::as_slice);
+                    let series = self.series_of(&point.labels, blank)?;
                     ingested.added += usize::from(series.is_some());
                     let (series_of_line, seen) = (series.clone(), self.round);
                     let known = Known { series: series_of_line, seen, is_old: false, is_open: false, is_tracked };
@@ -355,8 +366,8 @@ impl TargetState {
     }
 
     /// The series a line belongs to; `None` when rules drop it.
-    fn series_of(&self, page: &Labels) -> Result<Option<Labels>, String> {
-        let Some(labels) = relabel(&self.with_target_labels(page), &self.config.metric_relabel) else {
+    fn series_of(&self, page: &Labels, blank: &[String]) -> Result<Option<Labels>, String> {
+        let Some(labels) = relabel(&self.with_target_labels(page, blank), &self.config.metric_relabel) else {
             return Ok(None);
         };
         let shown = || rejection::excerpt(&labels.to_string());
@@ -403,10 +414,14 @@ impl TargetState {
         Ok(Some(labels))
     }
 
-    /// The target's labels win and the page's become `exported_…`, unless labels of the page are to be honoured.
-    fn with_target_labels(&self, scraped: &Labels) -> Labels {
+    /// The target's labels win and the page's become `exported_…`, unless labels of the page are to be honoured. Then
+    /// one without a value wins too: a Pushgateway keeps its own instance out in this way.
+    fn with_target_labels(&self, scraped: &Labels, blank: &[String]) -> Labels {
         let mut labels = LabelsBuilder::from(scraped);
         for (name, value) in &self.target.labels {
+            if self.config.honor_labels && blank.iter().any(|blank| blank == name) {
+                continue;
+            }
             match scraped.get(name) {
                 Some(_) if self.config.honor_labels => continue,
                 Some(conflicting) => {

@@ -100,6 +100,14 @@ fn a_life_of_a_target() {
 fn settings_of_the_job_apply() {
     for (case, extra, body, first, error) in [
         ("honor labels", r#","honor_labels":true"#, "b{env=\"x\"} 2", r#"b{env="x", …} 2 @9"#, None),
+        (
+            "honor labels without a value",
+            r#","honor_labels":true"#,
+            "b{instance=\"\",job=\"push\"} 2",
+            r#"b{job="push"} 2 @9"#,
+            None,
+        ),
+        ("labels without a value otherwise", "", "b{instance=\"\"} 2", "b{…} 2 @9", None),
         ("own clock", r#","honor_timestamps":false"#, "a 1 77", "a{…} 1 @9", None),
         (
             "exported twice",
@@ -217,6 +225,19 @@ fn extra_series_tell_of_the_limits() {
         assert!(shown.contains(line), "{line}: {shown}");
     }
     assert!(scrape(&mut state, Ok("a 1\nb 2\n"), 2).contains("scrape_body_size_bytes{…} -1 @2"));
+}
+
+#[test]
+fn families_are_described_when_they_change() {
+    let mut state = state("");
+    let mut described = |body: &str| {
+        let fetched = Fetched { body: body.as_bytes(), content_type: TEXT };
+        state.observe(Ok(fetched), Timestamp(1), Duration::ZERO, &Limits::default()).batch.metadata.len()
+    };
+    let page = "# HELP a Text.\n# TYPE a gauge\na 1\n";
+    assert_eq!((described(page), described(page)), (1, 0));
+    assert_eq!(described(&page.replace("Text", "Other text")), 1);
+    assert_eq!((0..64).map(|_| described("# HELP a Other text.\n# TYPE a gauge\na 1\n")).sum::<usize>(), 1);
 }
 
 #[test]
@@ -506,8 +527,7 @@ mod native_histograms {
             positive_span: vec![Span { offset: 1, length: 4 }],
             positive_delta: vec![1, 0, 0, 0],
         };
-        let family =
-            Family { name: "h".to_owned(), kind: 4, metric: vec![Metric { histogram: Some(histogram) }] };
+        let family = Family { name: "h".to_owned(), kind: 4, metric: vec![Metric { histogram: Some(histogram) }] };
         family.encode_length_delimited_to_vec()
     }
 
