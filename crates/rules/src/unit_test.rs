@@ -244,7 +244,12 @@ fn yaml_number(text: &str) -> Option<f64> {
         ".nan" | ".NaN" | ".NAN" => Some(f64::NAN),
         ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => Some(f64::INFINITY),
         "-.inf" | "-.Inf" | "-.INF" => Some(f64::NEG_INFINITY),
-        _ => None,
+        _ => {
+            let digits = text.replace('_', "");
+            let whole = |prefix: &str, radix: u32| u64::from_str_radix(digits.strip_prefix(prefix)?, radix).ok();
+            let whole = whole("0x", 16).or_else(|| whole("0o", 8)).or_else(|| whole("0b", 2));
+            whole.map(|number| number as f64).or_else(|| digits.parse().ok())
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 use super::TestFile;
 use super::series::{InputSeries, parse_metric};
 use crate::file::RuleFile;
+use proptest::prelude::*;
 use signal::Timestamp;
 use std::time::Duration;
 
@@ -53,6 +54,9 @@ tests:
     - {labels: 'job:up:sum{job=\"a\"}', value: 0}
   - {expr: 'ALERTS{alertstate=\"pending\"}', eval_time: 10m}
   - {expr: '1 + 1', eval_time: 4m, exp_samples: [{labels: '{}', value: 2e0}]}
+  - {expr: '1016', eval_time: 4m, exp_samples: [{value: 1_016}]}
+  - {expr: '16', eval_time: 4m, exp_samples: [{value: 0x10}]}
+  - {expr: '-Inf', eval_time: 4m, exp_samples: [{value: -.inf}]}
 ";
 
 #[test]
@@ -169,5 +173,27 @@ fn series_are_read_in_the_notation_of_upstreams_tests() {
         [("up", "up"), ("{}", "{}"), ("", "{}"), ("a{b=\"c\"}", "a{b=\"c\"}"), ("{\"a.b\", x=\"y\"}", "a.b{x=\"y\"}")]
     {
         assert_eq!(parse_metric(text).unwrap().to_string(), want);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_reading_panic(text in "[ \n:{}\\[\\]'\"a-z0-9+x_-]{0,120}") {
+        let _ = RuleFile::parse("r.yaml", &text);
+        let _ = RuleFile::parse("r.yaml", &format!("groups:\n- name: a\n  rules:\n  - alert: b\n    expr: {text}\n"));
+        let _ = TestFile::parse("t.yaml", &text);
+        let _ = values(&text);
+        let _ = parse_metric(&text);
+    }
+
+    #[test]
+    fn a_series_is_as_long_as_its_notation_says(start in -1e6..1e6_f64, step in -1e3..1e3_f64, times in 0..50_usize) {
+        let sign = if step < 0.0 { '-' } else { '+' };
+        let text = format!("{start}{sign}{}x{times} _x3 {start}", step.abs());
+        let series = InputSeries::parse("x", &text, Timestamp(0), Duration::from_secs(1)).unwrap();
+        let samples = series.between(None, Timestamp::MAX).unwrap().samples;
+        prop_assert_eq!(samples.len(), times + 2);
+        prop_assert_eq!(samples.last().unwrap().at, Timestamp((times as i64 + 4) * 1000));
+        prop_assert_eq!(samples.last().unwrap().value, start);
     }
 }
