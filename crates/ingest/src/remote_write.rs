@@ -29,6 +29,12 @@ pub enum DecodeError {
         /// Samples allowed.
         limit: usize,
     },
+    /// Protocol 2.0 says a text once and refers to it often; written out, it would fill the memory.
+    #[error("remote-write labels and metadata have more than {limit} bytes when written out (max_decoded_bytes)")]
+    TooMuchText {
+        /// Bytes allowed.
+        limit: usize,
+    },
     /// A label of protocol 2.0 that is not in the table.
     #[error("remote-write label refers to symbol {at}, but there are {symbols}")]
     NoSymbol {

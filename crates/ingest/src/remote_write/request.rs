@@ -28,6 +28,8 @@ pub(super) struct Request<'c> {
     pub(super) batch: WriteBatch,
     refusals: Refusals,
     items: usize,
+    /// Bytes of texts written out.
+    text: usize,
     are_labels_within: bool,
 }
 
@@ -48,6 +50,7 @@ impl<'c> Request<'c> {
             batch: WriteBatch::default(),
             refusals: Refusals::default(),
             items: 0,
+            text: 0,
             are_labels_within: true,
         }
     }
@@ -72,7 +75,17 @@ impl<'c> Request<'c> {
             }
             key = Some((hash, bytes.len()));
         }
-        Ok(self.checked_labels(pairs()?, key))
+        self.checked_labels(pairs()?, key)
+    }
+
+    /// Counts texts before they are written out.
+    ///
+    /// # Errors
+    /// When they are more than a request may have.
+    pub(super) fn write_out<'t>(&mut self, texts: impl IntoIterator<Item = &'t str>) -> Result<(), DecodeError> {
+        let limit = self.limits.max_decoded_bytes;
+        self.text = texts.into_iter().fold(self.text, |sum, text| sum.saturating_add(text.len()));
+        if self.text > limit { Err(DecodeError::TooMuchText { limit }) } else { Ok(()) }
     }
 
     /// The labels that most likely come next, if `message` begins with their bytes, and what follows.
@@ -82,19 +95,27 @@ impl<'c> Request<'c> {
     }
 
     /// Labels that are seen for the first time, and their key with the length of what it stands for.
-    pub(super) fn checked_labels(&mut self, pairs: Pairs<'_>, key: Option<(Key, usize)>) -> Result<Labels, Refused> {
+    pub(super) fn checked_labels(
+        &mut self,
+        pairs: Pairs<'_>,
+        key: Option<(Key, usize)>,
+    ) -> Result<Result<Labels, Refused>, DecodeError> {
+        self.write_out(pairs.iter().flat_map(|(name, value)| [*name, *value]))?;
         let is_short = pairs.len() <= self.limits.max_labels
             && pairs.iter().all(|(name, value)| {
                 name.len() <= self.limits.max_label_name_bytes && value.len() <= self.limits.max_label_value_bytes
             });
-        let labels = checked_labels(pairs)?;
+        let labels = match checked_labels(pairs) {
+            Ok(labels) => labels,
+            Err(refused) => return Ok(Err(refused)),
+        };
         // A label too many may be one without a value, which does not count.
         if !is_short && !labels_are_within(&labels, self.limits) {
             self.are_labels_within = false;
         } else if let (Some(memory), Some((key, length))) = (&mut self.memory, key) {
             memory.keep(key, length, labels.clone());
         }
-        Ok(labels)
+        Ok(Ok(labels))
     }
 
     /// Takes in a series with nothing but one sample, which is what most requests consist of.
@@ -179,8 +200,12 @@ fn checked_labels(mut pairs: Pairs<'_>) -> Result<Labels, Refused> {
 
 #[inline]
 pub(super) fn sample(field: Field<'_>) -> Result<Sample, WireError> {
+    let content = field.bytes()?;
+    if let Some(sample) = plain_sample(content) {
+        return Ok(sample);
+    }
     let mut sample = Sample { at: Timestamp(0), value: 0.0 };
-    for field in fields(field.bytes()?) {
+    for field in fields(content) {
         let field = field?;
         match field.number {
             1 => sample.value = field.double()?,
@@ -189,6 +214,18 @@ pub(super) fn sample(field: Field<'_>) -> Result<Sample, WireError> {
         }
     }
     Ok(sample)
+}
+
+/// A value and its time, written as everybody does: one after the other, and nothing else.
+#[inline]
+pub(super) fn plain_sample(content: &[u8]) -> Option<Sample> {
+    let (9, after) = content.split_first()? else { return None };
+    let (value, after) = after.split_first_chunk::<8>()?;
+    let (16, after) = after.split_first()? else { return None };
+    let mut rest = fields(after);
+    let at = rest.varint().ok()?;
+    let sample = Sample { at: Timestamp(at.cast_signed()), value: f64::from_le_bytes(*value) };
+    rest.is_at_end().then_some(sample)
 }
 
 pub(super) fn kind(number: u64) -> MetricKind {

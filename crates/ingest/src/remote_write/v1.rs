@@ -6,7 +6,7 @@ use signal::{Exemplar, Labels, MetricMetadata, Sample, Timestamp};
 
 use super::DecodeError;
 use super::histogram;
-use super::request::{Pairs, Points, Request, kind, sample};
+use super::request::{Pairs, Points, Request, kind, plain_sample, sample};
 use crate::Limits;
 use crate::wire::{Field, WireError, bytes_key, fields, leading};
 
@@ -54,17 +54,7 @@ fn time_series(message: &[u8], request: &mut Request<'_>) -> Result<(), DecodeEr
 fn lone_sample(message: &[u8]) -> Option<Sample> {
     let mut rest = fields(message);
     let content = rest.next_bytes(SAMPLE).ok()??;
-    if !rest.is_at_end() {
-        return None;
-    }
-    let (value, rest) = match content.split_first() {
-        Some((9, after)) => after.split_first_chunk::<8>().map(|(bytes, rest)| (f64::from_le_bytes(*bytes), rest))?,
-        Some(_) | None => return None,
-    };
-    let (16, after) = rest.split_first()? else { return None };
-    let mut rest = fields(after);
-    let at = rest.varint().ok()?;
-    rest.is_at_end().then_some(Sample { at: Timestamp(at.cast_signed()), value })
+    if rest.is_at_end() { plain_sample(content) } else { None }
 }
 
 /// Any series; `known` are its labels and what follows them.
@@ -93,7 +83,7 @@ fn whole_series(message: &[u8], known: Option<(Labels, &[u8])>, request: &mut Re
     }
     let labels = match known {
         // Labels may stand anywhere in the message; no sender is known to make use of it.
-        _ if has_stray_labels => request.checked_labels(pairs(message, limits)?, None),
+        _ if has_stray_labels => request.checked_labels(pairs(message, limits)?, None)?,
         Some((labels, _)) => Ok(labels),
         None => request.labels(head, || pairs(head, limits))?,
     };

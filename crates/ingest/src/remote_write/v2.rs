@@ -2,7 +2,7 @@
 //!
 //! Message shapes: `io/prometheus/write/v2/types.proto` of Prometheus.
 
-use signal::{Exemplar, Labels, MetricMetadata, Timestamp};
+use signal::{Exemplar, Labels, MetricKind, MetricMetadata, Timestamp};
 
 use super::request::{Pairs, Points, Request, kind, sample};
 use super::{DecodeError, histogram};
@@ -48,7 +48,7 @@ fn time_series(
     let limits = request.limits;
     let mut refs: &[u8] = &[];
     let mut points = Points::default();
-    let mut metadata = MetricMetadata::default();
+    let mut metadata = None;
     for field in fields(message) {
         let field = field?;
         match field.number {
@@ -60,41 +60,71 @@ fn time_series(
                     Err(invalid) => points.invalid.push(invalid),
                 }
             }
-            4 if points.exemplars.len() <= limits.max_items => points.exemplars.push(symbols.exemplar(field)?),
-            5 => metadata = symbols.metadata(field)?,
+            4 if points.exemplars.len() <= limits.max_items => {
+                points.exemplars.push(symbols.exemplar(field, request)?);
+            }
+            5 => metadata = Some(symbols.metadata(field)?),
             _ => {}
         }
     }
     symbols.hashes(refs, scratch)?;
     let labels = request.labels(scratch, || symbols.pairs(refs))?;
-    if metadata == MetricMetadata::default() {
-        request.add(labels, points)?;
-        return Ok(());
-    }
-    let name = labels.as_ref().ok().and_then(|labels| family(labels.metric_name()?, metadata.kind));
+    let named = labels.as_ref().ok().cloned();
     let is_kept = request.add(labels, points)?;
-    metadata.name = name.unwrap_or_default();
-    // Every series of a family repeats what the family says.
-    if is_kept && request.batch.metadata.last() != Some(&metadata) {
-        request.batch.metadata.push(metadata);
+    match (metadata, named) {
+        (Some(metadata), Some(labels)) if is_kept && metadata.says_something() => {
+            metadata.add(labels.metric_name().unwrap_or_default(), request)
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
-/// Metadata is about the family, and a series knows only its own name.
-fn family(name: &str, kind: signal::MetricKind) -> Option<String> {
-    let family = match kind {
-        signal::MetricKind::Histogram | signal::MetricKind::Summary => {
-            ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+/// What a series says about its family.
+struct Metadata<'m> {
+    kind: MetricKind,
+    help: &'m str,
+    unit: &'m str,
+}
+
+impl Metadata<'_> {
+    fn says_something(&self) -> bool {
+        self.kind != MetricKind::Unknown || !self.help.is_empty() || !self.unit.is_empty()
+    }
+
+    /// Every series of a family repeats what the family says, so only what differs from the last is written out.
+    fn add(&self, series: &str, request: &mut Request<'_>) -> Result<(), DecodeError> {
+        let name = self.family(series);
+        let last = request.batch.metadata.last();
+        let is_new = last.is_none_or(|last| {
+            (&*last.name, last.kind, &*last.help, &*last.unit) != (name, self.kind, self.help, self.unit)
+        });
+        if !is_new {
+            return Ok(());
         }
-        signal::MetricKind::Counter
-        | signal::MetricKind::Gauge
-        | signal::MetricKind::GaugeHistogram
-        | signal::MetricKind::Info
-        | signal::MetricKind::StateSet
-        | signal::MetricKind::Unknown => name,
-    };
-    Some(family.to_owned())
+        request.write_out([name, self.help, self.unit])?;
+        request.batch.metadata.push(MetricMetadata {
+            name: name.to_owned(),
+            kind: self.kind,
+            help: self.help.to_owned(),
+            unit: self.unit.to_owned(),
+        });
+        Ok(())
+    }
+
+    /// Metadata is about the family, and a series knows only its own name.
+    fn family<'n>(&self, name: &'n str) -> &'n str {
+        match self.kind {
+            MetricKind::Histogram | MetricKind::Summary => {
+                ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+            }
+            MetricKind::Counter
+            | MetricKind::Gauge
+            | MetricKind::GaugeHistogram
+            | MetricKind::Info
+            | MetricKind::StateSet
+            | MetricKind::Unknown => name,
+        }
+    }
 }
 
 impl<'m> Symbols<'m> {
@@ -124,12 +154,16 @@ impl<'m> Symbols<'m> {
         Ok(pairs)
     }
 
-    fn exemplar(&self, field: Field<'_>) -> Result<Exemplar, DecodeError> {
+    fn exemplar(&self, field: Field<'_>, request: &mut Request<'_>) -> Result<Exemplar, DecodeError> {
         let mut exemplar = Exemplar { labels: Labels::empty(), value: 0.0, at: Timestamp(0) };
         for field in fields(field.bytes()?) {
             let field = field?;
             match field.number {
-                1 => exemplar.labels = Labels::from_pairs(self.pairs(field.bytes()?)?),
+                1 => {
+                    let pairs = self.pairs(field.bytes()?)?;
+                    request.write_out(pairs.iter().flat_map(|(name, value)| [*name, *value]))?;
+                    exemplar.labels = Labels::from_pairs(pairs);
+                }
                 2 => exemplar.value = field.double()?,
                 3 => exemplar.at = Timestamp(field.int()?),
                 _ => {}
@@ -138,14 +172,14 @@ impl<'m> Symbols<'m> {
         Ok(exemplar)
     }
 
-    fn metadata(&self, field: Field<'_>) -> Result<MetricMetadata, DecodeError> {
-        let mut metadata = MetricMetadata::default();
+    fn metadata(&self, field: Field<'_>) -> Result<Metadata<'m>, DecodeError> {
+        let mut metadata = Metadata { kind: MetricKind::Unknown, help: "", unit: "" };
         for field in fields(field.bytes()?) {
             let field = field?;
             match field.number {
                 1 => metadata.kind = kind(field.unsigned()?),
-                3 => self.symbol(field.unsigned()?)?.0.clone_into(&mut metadata.help),
-                4 => self.symbol(field.unsigned()?)?.0.clone_into(&mut metadata.unit),
+                3 => metadata.help = self.symbol(field.unsigned()?)?.0,
+                4 => metadata.unit = self.symbol(field.unsigned()?)?.0,
                 _ => {}
             }
         }
@@ -161,8 +195,9 @@ impl<'m> Symbols<'m> {
 #[cfg(test)]
 mod tests {
     use prost::Message;
-    use signal::{MetricKind, Sample, Timestamp};
+    use signal::Sample;
 
+    use super::*;
     use crate::remote_write::tests::{HistogramMessage, Span};
     use crate::remote_write::{RemoteWriteDecoder, decode_v2};
     use crate::{Decoded, Limits};
@@ -269,6 +304,37 @@ mod tests {
             assert_eq!(decode_v2(&body, &Limits::default()).unwrap_err().to_string(), want);
             assert_eq!(RemoteWriteDecoder::new(Limits::default(), 1).decode_v2(&body).unwrap_err().to_string(), want);
         }
+    }
+
+    #[test]
+    fn a_long_text_said_often_is_refused() {
+        let limits = Limits { max_decoded_bytes: 5_000, ..Limits::default() };
+        let long = "x".repeat(1_000);
+        let symbols = ["", "__name__", "a", "b", "v", &long].map(str::to_owned).to_vec();
+        let labels = TimeSeries { labels_refs: vec![1, 2, 4, 5], ..TimeSeries::default() };
+        let exemplar = ExemplarMessage { labels_refs: vec![4, 5], ..ExemplarMessage::default() };
+        let exemplars = TimeSeries { labels_refs: vec![1, 2], exemplars: vec![exemplar; 5], ..TimeSeries::default() };
+        let told = |name| TimeSeries {
+            labels_refs: vec![1, name],
+            metadata: Some(Metadata { kind: 1, help_ref: 5, unit_ref: 0 }),
+            ..TimeSeries::default()
+        };
+        for (case, timeseries) in [
+            ("labels", vec![labels; 5]),
+            ("exemplars", vec![exemplars]),
+            ("metadata", vec![told(2), told(3), told(2), told(3), told(2)]),
+        ] {
+            let message = Request { symbols: symbols.clone(), timeseries }.encode_to_vec();
+            let body = snap::raw::Encoder::new().compress_vec(&message).unwrap();
+            assert_eq!(
+                decode_v2(&body, &limits).unwrap_err().to_string(),
+                "remote-write labels and metadata have more than 5000 bytes when written out (max_decoded_bytes)",
+                "{case}"
+            );
+        }
+        let same = Request { symbols, timeseries: vec![told(2); 5] }.encode_to_vec();
+        let body = snap::raw::Encoder::new().compress_vec(&same).unwrap();
+        assert_eq!(decode_v2(&body, &limits).unwrap().batch.metadata.len(), 1);
     }
 
     #[test]
