@@ -25,6 +25,10 @@ pub use logs::logs;
 pub use metrics::{metrics, metrics_with_deltas};
 pub use traces::traces;
 
+/// Bytes of labels and metadata that one request may come to. A resource says them once for all that belongs to it, and
+/// each series and line holds its own.
+const MAX_TEXT: usize = 256 << 20;
+
 /// What an export request became.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Converted {

@@ -6,8 +6,8 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use signal::{AttributeValue, Labels, LogLine, Nanos, StreamWrite, WriteBatch};
 
 use super::names::label_name;
-use super::{Converted, attribute, attributes, nanos, span_id, text, trace_id};
-use crate::rejection::Refusals;
+use super::{Converted, MAX_TEXT, attribute, attributes, nanos, span_id, text, trace_id};
+use crate::rejection::{Refusals, excerpt};
 
 /// Resource attributes that identify a stream; Loki's `default_resource_attributes_as_index_labels`.
 const INDEXED: [&str; 18] = [
@@ -39,6 +39,11 @@ type Pairs = Vec<(String, String)>;
 /// structured metadata. A record without any time happened at `received`.
 #[must_use]
 pub fn logs(request: ExportLogsServiceRequest, received: Nanos) -> Converted {
+    convert(request, received, MAX_TEXT)
+}
+
+pub(super) fn convert(request: ExportLogsServiceRequest, received: Nanos, text_limit: usize) -> Converted {
+    let mut text = 0_usize;
     let mut batch = WriteBatch::default();
     let mut refusals = Refusals::default();
     for group in request.resource_logs {
@@ -48,8 +53,20 @@ pub fn logs(request: ExportLogsServiceRequest, received: Nanos) -> Converted {
             let mut common = resource.clone();
             scope(scoped.scope.unwrap_or_default(), &mut common);
             for record in scoped.log_records {
+                if text > text_limit {
+                    refusals.refuse("too_much_text", 1, || {
+                        format!(
+                            "log record of stream `{}` comes after {text_limit} bytes of metadata, the limit of one request",
+                            excerpt(&labels.to_string())
+                        )
+                    });
+                    continue;
+                }
                 match line(record, &common, received) {
-                    Some(line) => lines.push(line),
+                    Some(line) => {
+                        text = text.saturating_add(line.metadata.bytes());
+                        lines.push(line);
+                    }
                     None => refusals.refuse("invalid_log_time", 1, || {
                         format!("log record of stream `{labels}` has a time after the year 2262")
                     }),

@@ -16,7 +16,7 @@ use signal::{
 
 use super::delta::{DeltaError, DeltaTotals, Place};
 use super::names::{label_name, metric_name, unit_word};
-use super::{Converted, attributes, nanos, span_id, text, trace_id};
+use super::{Converted, MAX_TEXT, attributes, nanos, span_id, text, trace_id};
 use crate::native::{Collector, InvalidHistogram, coarser};
 use crate::rejection::{Refusals, excerpt};
 
@@ -26,7 +26,7 @@ use crate::rejection::{Refusals, excerpt};
 /// or time.
 #[must_use]
 pub fn metrics(request: ExportMetricsServiceRequest) -> Converted {
-    convert(request, None)
+    convert(request, None, MAX_TEXT)
 }
 
 /// Like [`metrics`], and delta temporality becomes cumulative: the points of a series are added up in `totals`.
@@ -34,11 +34,16 @@ pub fn metrics(request: ExportMetricsServiceRequest) -> Converted {
 /// `now` says how long a series without points is remembered.
 #[must_use]
 pub fn metrics_with_deltas(request: ExportMetricsServiceRequest, totals: &DeltaTotals, now: Timestamp) -> Converted {
-    convert(request, Some(Deltas { totals, now }))
+    convert(request, Some(Deltas { totals, now }), MAX_TEXT)
 }
 
-fn convert(request: ExportMetricsServiceRequest, deltas: Option<Deltas<'_>>) -> Converted {
-    let mut out = Output { batch: WriteBatch::default(), refusals: Refusals::default(), deltas };
+pub(super) fn convert(
+    request: ExportMetricsServiceRequest,
+    deltas: Option<Deltas<'_>>,
+    text_limit: usize,
+) -> Converted {
+    let (batch, refusals) = (WriteBatch::default(), Refusals::default());
+    let mut out = Output { batch, refusals, deltas, text: 0, text_limit };
     for group in request.resource_metrics {
         let resource = Resource::new(attributes(group.resource.unwrap_or_default().attributes));
         let (first, mut latest) = (out.batch.series.len(), None);
@@ -104,11 +109,14 @@ struct Output<'t> {
     batch: WriteBatch,
     refusals: Refusals,
     deltas: Option<Deltas<'t>>,
+    /// Bytes of labels so far, and how many there may be.
+    text: usize,
+    text_limit: usize,
 }
 
 /// Where deltas are added up.
 #[derive(Clone, Copy)]
-struct Deltas<'t> {
+pub(super) struct Deltas<'t> {
     totals: &'t DeltaTotals,
     now: Timestamp,
 }
@@ -271,10 +279,12 @@ impl Output<'_> {
             }
         }
         let exemplars = std::mem::take(&mut point.exemplars).into_iter().filter_map(exemplar_of).collect();
+        let series = context.series(&labels);
+        self.text = self.text.saturating_add(series.bytes());
         let histogram = if gone { Ok(Histogram::stale()) } else { native_of(&point) };
         match histogram {
             Ok(histogram) => self.batch.series.push(SeriesWrite {
-                labels: context.series(&labels),
+                labels: series,
                 histograms: vec![HistogramSample { at, histogram: Arc::new(histogram) }],
                 exemplars,
                 ..SeriesWrite::default()
@@ -329,10 +339,18 @@ impl Output<'_> {
         if let Some((name, value)) = bound {
             labels.set(name, value);
         }
-        self.batch.series.push(SeriesWrite { exemplars, ..SeriesWrite::new(labels.build(), [sample]) });
+        let labels = labels.build();
+        self.text = self.text.saturating_add(labels.bytes());
+        self.batch.series.push(SeriesWrite { exemplars, ..SeriesWrite::new(labels, [sample]) });
     }
 
+    /// The time of a point, if it has one and there is room for its labels.
     fn time(&mut self, unix: u64, context: &Context<'_>) -> Option<Timestamp> {
+        if self.text > self.text_limit {
+            let why = format!("has a data point after {} bytes of labels, the limit of one request", self.text_limit);
+            self.refuse("too_much_text", 1, &context.name, &why);
+            return None;
+        }
         let at = nanos(unix).map(signal::Nanos::to_timestamp);
         if at.is_none() {
             self.refuse("point_without_time", 1, &context.name, "has a data point without a usable time");

@@ -296,6 +296,29 @@ fn deltas_become_totals() {
 }
 
 #[test]
+fn what_a_resource_says_once_is_not_written_out_without_end() {
+    let long = "x".repeat(1_000);
+    let resource = format!(
+        r#"{{"attributes":[{{"key":"service.name","value":{{"stringValue":"{long}"}}}},{{"key":"note","value":{{"stringValue":"{long}"}}}}]}}"#
+    );
+    let point = r#"{"timeUnixNano":"1000000","asInt":"1"}"#;
+    let points = [point; 5].join(",");
+    let json = format!(
+        r#"{{"resourceMetrics":[{{"resource":{resource},"scopeMetrics":[{{"metrics":[{{"name":"m","gauge":{{"dataPoints":[{points}]}}}}]}}]}}]}}"#
+    );
+    let converted = metrics::convert(read(&json), None, 2_500);
+    assert_eq!(
+        converted.error_message,
+        "metric `m` has a data point after 2500 bytes of labels, the limit of one request (2 refused)"
+    );
+    let records = [r#"{"timeUnixNano":"5"}"#; 5].join(",");
+    let json = format!(r#"{{"resourceLogs":[{{"resource":{resource},"scopeLogs":[{{"logRecords":[{records}]}}]}}]}}"#);
+    let converted = logs::convert(read(&json), Nanos(1), 2_500);
+    assert_eq!((converted.rejected, converted.rejections[0].reason), (2, "too_much_text"));
+    assert_eq!(converted.batch.line_count(), 3);
+}
+
+#[test]
 fn what_cannot_be_kept_is_said() {
     let point = r#"{"timeUnixNano":"1","asInt":"1"}"#;
     for (case, body, count, why) in [
