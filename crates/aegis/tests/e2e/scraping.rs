@@ -162,7 +162,7 @@ fn limits_and_rules_of_a_job_show_on_its_targets() {
     };
     eventually("a page over the limit is down", "up{job=\"over\"}", Some(0.0));
     eventually("its limit is a series", "scrape_sample_limit{job=\"over\"}", Some(1.0));
-    eventually("too many targets are down", "sum(up{job=\"many\"})", Some(0.0));
+    eventually("too many targets are down", "count(up{job=\"many\"} == 0)", Some(2.0));
     eventually("a good one is up", "up{job=\"some\"}", Some(1.0));
     let targets = server.get("/api/v1/targets").json();
     let error = |job: &str| {
