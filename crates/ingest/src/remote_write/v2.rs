@@ -11,13 +11,14 @@ use crate::label_cache::Key;
 use crate::wire::{Field, fields, packed};
 
 pub(super) fn read(message: &[u8], request: &mut Request<'_>) -> Result<(), DecodeError> {
-    let mut symbols = Symbols { table: Vec::new(), limits: request.limits };
+    let mut symbols = Symbols { table: Vec::new(), hashes: Vec::new(), limits: request.limits };
     // The table may follow the series, so it is read first.
     for field in fields(message) {
         let field = field?;
         if field.number == 4 {
             let text = field.text()?;
-            symbols.table.push((text, request.key(text.as_bytes())));
+            symbols.table.push(text);
+            symbols.hashes.extend(request.key(text.as_bytes()).map(Key::to_bytes));
             if symbols.table.len() > request.limits.max_items {
                 return Err(DecodeError::TooMany { limit: request.limits.max_items });
             }
@@ -33,9 +34,10 @@ pub(super) fn read(message: &[u8], request: &mut Request<'_>) -> Result<(), Deco
     Ok(())
 }
 
-/// The table of texts, each with its hash when labels are remembered.
+/// The table of texts, and their hashes when labels are remembered.
 struct Symbols<'m> {
-    table: Vec<(&'m str, Option<Key>)>,
+    table: Vec<&'m str>,
+    hashes: Vec<[u8; 16]>,
     limits: &'m Limits,
 }
 
@@ -131,12 +133,14 @@ impl<'m> Symbols<'m> {
     /// Puts the hashes of the texts into `out`: they stand for the labels in any request, as the numbers do in this one.
     fn hashes(&self, refs: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
         out.clear();
+        if self.hashes.is_empty() {
+            return Ok(());
+        }
         // As far as `pairs` goes, too.
         for at in packed(refs).take(2 * (self.limits.max_labels + 1)) {
-            let (_, key) = self.symbol(at?)?;
-            if let Some(key) = key {
-                out.extend_from_slice(&key.to_bytes());
-            }
+            let at = at?;
+            let hash = usize::try_from(at).ok().and_then(|at| self.hashes.get(at));
+            out.extend_from_slice(hash.ok_or_else(|| self.no_symbol(at))?);
         }
         Ok(())
     }
@@ -148,7 +152,7 @@ impl<'m> Symbols<'m> {
             let value = refs.next().ok_or(DecodeError::OddLabels)?;
             // One past the limit is enough for the intake to see that there are too many.
             if pairs.len() <= self.limits.max_labels {
-                pairs.push((self.symbol(name?)?.0, self.symbol(value?)?.0));
+                pairs.push((self.symbol(name?)?, self.symbol(value?)?));
             }
         }
         Ok(pairs)
@@ -178,17 +182,21 @@ impl<'m> Symbols<'m> {
             let field = field?;
             match field.number {
                 1 => metadata.kind = kind(field.unsigned()?),
-                3 => metadata.help = self.symbol(field.unsigned()?)?.0,
-                4 => metadata.unit = self.symbol(field.unsigned()?)?.0,
+                3 => metadata.help = self.symbol(field.unsigned()?)?,
+                4 => metadata.unit = self.symbol(field.unsigned()?)?,
                 _ => {}
             }
         }
         Ok(metadata)
     }
 
-    fn symbol(&self, at: u64) -> Result<(&'m str, Option<Key>), DecodeError> {
+    fn symbol(&self, at: u64) -> Result<&'m str, DecodeError> {
         let symbol = usize::try_from(at).ok().and_then(|at| self.table.get(at));
-        symbol.copied().ok_or(DecodeError::NoSymbol { at, symbols: self.table.len() })
+        symbol.copied().ok_or_else(|| self.no_symbol(at))
+    }
+
+    fn no_symbol(&self, at: u64) -> DecodeError {
+        DecodeError::NoSymbol { at, symbols: self.table.len() }
     }
 }
 
