@@ -215,6 +215,9 @@ pub(crate) fn check(what: &CheckCommand) -> anyhow::Result<ExitCode> {
             if !problems.is_empty() {
                 anyhow::bail!("{}: {}", file.display(), problems.join("\n"));
             }
+            for section in &config.ignored {
+                warn(&format!("{}: `{section}` is accepted and means nothing here", file.display()));
+            }
             say(&format!(
                 "{}: fine ({} scrape jobs, {} rules, {} policy files)",
                 file.display(),

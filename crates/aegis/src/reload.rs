@@ -57,6 +57,9 @@ impl Reloader {
     }
 
     fn show(&self, is_valid: bool) {
+        for section in &self.configs.borrow().ignored {
+            warn!(section, "a section of the configuration is accepted and means nothing here");
+        }
         let (yaml, external_labels) = {
             let config = self.configs.borrow();
             (config.shown.clone(), config.rules.surroundings.external_labels.clone())

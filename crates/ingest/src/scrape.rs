@@ -27,5 +27,14 @@ pub use sd::{
 pub use state::{Fetched, Health, NoPage, Scraped, TargetState};
 pub use target::{DroppedTarget, Resolved, Target, resolve};
 
+/// What is there and empty, `null`, is as if it were not there.
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Default + serde::Deserialize<'de>,
+{
+    Ok(<Option<T> as serde::Deserialize>::deserialize(deserializer)?.unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests;

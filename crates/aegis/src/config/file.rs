@@ -8,7 +8,8 @@ use std::time::Duration;
 use ingest::scrape::{Escaping, NameValidation, ScrapeGlobal, ScrapeProtocol, Size, Surroundings};
 use policy::{LimitSettings, Policy};
 use remediate::VerifySettings;
-use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 use signal::parse_duration;
 use store::StoreSettings;
@@ -26,18 +27,43 @@ pub(super) struct ConfigFile {
     otlp: OtlpFile,
     store: StoreFile,
     query: QueryFile,
+    #[serde(deserialize_with = "or_default")]
     global: GlobalFile,
     /// What is scraped, as in a Prometheus configuration.
+    #[serde(deserialize_with = "or_default")]
     scrape_configs: Vec<JobFile>,
     /// Further files with `scrape_configs`; the last part of a path may be a pattern.
+    #[serde(deserialize_with = "or_default")]
     scrape_config_files: Vec<Spanned<String>>,
     /// Prometheus rule files, as patterns such as `rules/*.yaml`. Relative to this file.
+    #[serde(deserialize_with = "or_default")]
     rule_files: Vec<Spanned<PathBuf>>,
+    /// Of Prometheus, and not done here: firing alerts go to the control loop, and are sent to no Alertmanager.
+    alerting: Option<Spanned<IgnoredAny>>,
+    /// Of Prometheus, and not done here: samples are sent nowhere.
+    remote_write: Option<Spanned<IgnoredAny>>,
+    /// Of Prometheus, and not done here: `sources` is the way to ask another server.
+    remote_read: Option<Spanned<IgnoredAny>>,
+    /// Of Prometheus, and not needed: samples of any age are taken; `store` says how much is kept.
+    storage: Option<Spanned<IgnoredAny>>,
+    /// Of Prometheus, and not done here.
+    tracing: Option<Spanned<IgnoredAny>>,
+    /// Of Prometheus, and without a counterpart here.
+    runtime: Option<Spanned<IgnoredAny>>,
     detect: DetectFile,
     verify: VerifyFile,
     policy: PolicyFile,
     drivers: DriversFile,
     sources: SourcesFile,
+}
+
+/// A section that is there and empty is one that is not there.
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// The `otlp:` section: further ports for OpenTelemetry exporters. `off` closes one.
@@ -274,6 +300,15 @@ impl ConfigFile {
             evidence_window: detect_window,
             ..control::Settings::default()
         };
+        let ignored = [
+            ("alerting", &self.alerting),
+            ("remote_write", &self.remote_write),
+            ("remote_read", &self.remote_read),
+            ("storage", &self.storage),
+            ("tracing", &self.tracing),
+            ("runtime", &self.runtime),
+        ];
+        let ignored = ignored.into_iter().filter(|(_, section)| section.is_some()).map(|(key, _)| key).collect();
         let listen = address(self.listen.as_ref(), 4300, problems);
         if let Some(text) = self.listen.as_ref().filter(|text| text.value == "off") {
             problems.add(text, "`off` is not an address: Aegis has to listen somewhere");
@@ -297,6 +332,7 @@ impl ConfigFile {
             query: self.query.check(problems),
             jobs,
             shown: String::new(),
+            ignored,
             rule_interval,
             rules,
             detect_interval,
@@ -344,8 +380,7 @@ impl StoreFile {
         };
         let normal = StoreSettings::default();
         let max_series = at_least(self.max_series.as_ref(), normal.max_series, 1, problems);
-        let flush_after =
-            span(self.flush_after.as_ref(), normal.flush_after, Duration::from_secs(60), problems);
+        let flush_after = span(self.flush_after.as_ref(), normal.flush_after, Duration::from_secs(60), problems);
         let mut max_bytes = 1 << 30;
         if let Some(text) = &self.max_size {
             match parse_size(&text.value) {

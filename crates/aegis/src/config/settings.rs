@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) query: QuerySettings,
     /// What is scraped, from this file and those it names.
     pub(crate) jobs: Vec<Arc<ScrapeConfig>>,
+    /// Sections of Prometheus that are accepted and mean nothing here.
+    pub(crate) ignored: Vec<&'static str>,
     /// The file as it is shown: without secrets.
     pub(crate) shown: String,
     /// Time between two evaluations of the built-in alert rules.

@@ -62,6 +62,16 @@ fn a_configuration_of_prometheus_works_as_it_is() {
 }
 
 #[test]
+fn empty_and_foreign_sections_of_prometheus_do_no_harm() {
+    let text = "global:\nalerting:\n  alertmanagers:\n  - static_configs:\n    - targets: ['localhost:9093']\nrule_files:\n\
+                scrape_configs:\n  - job_name: node\n    params:\n    relabel_configs:\n    static_configs:\n    \
+                - targets: ['localhost:9100']\n      labels:\nremote_write: [{url: 'http://x'}]\nruntime: {gogc: 75}\n";
+    let config = parse("prometheus.yml", text, Path::new("/etc/p")).map_err(|error| error.to_string()).unwrap();
+    assert_eq!(config.jobs.len(), 1);
+    assert_eq!(config.ignored, ["alerting", "remote_write", "runtime"]);
+}
+
+#[test]
 fn jobs_stand_in_further_files_too() {
     let dir = tempfile::tempdir().unwrap();
     let job =

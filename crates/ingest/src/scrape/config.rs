@@ -42,6 +42,7 @@ with_http! {
         /// `http` or `https`. Default `http`.
         pub scheme: Option<String>,
         /// Query parameters. Default none.
+        #[serde(deserialize_with = "crate::scrape::or_default")]
         pub params: BTreeMap<String, Vec<String>>,
         /// Whether labels of the page win over those of the target. Default false.
         pub honor_labels: bool,
@@ -52,14 +53,19 @@ with_http! {
         /// Whether a compressed page is asked for. Default true.
         pub enable_compression: Option<bool>,
         /// Targets written here.
+        #[serde(deserialize_with = "crate::scrape::or_default")]
         pub static_configs: Vec<GroupFile>,
         /// Targets listed in files.
+        #[serde(deserialize_with = "crate::scrape::or_default")]
         pub file_sd_configs: Vec<FileSdFile>,
         /// Targets listed by servers.
+        #[serde(deserialize_with = "crate::scrape::or_default")]
         pub http_sd_configs: Vec<HttpSdFile>,
         /// Targets found by name.
+        #[serde(deserialize_with = "crate::scrape::or_default")]
         pub dns_sd_configs: Vec<DnsSdFile>,
         /// Targets of Kubernetes clusters.
+        #[serde(deserialize_with = "crate::scrape::or_default")]
         pub kubernetes_sd_configs: Vec<KubernetesSdFile>,
         /// Most bytes of one page.
         pub body_size_limit: Option<Size>,
@@ -86,8 +92,10 @@ with_http! {
         /// Whether three more series tell of the limits of each scrape. Default: the global answer.
         pub extra_scrape_metrics: Option<bool>,
         /// Rules for targets.
+        #[serde(deserialize_with = "crate::scrape::or_default")]
         pub relabel_configs: Vec<RuleFile>,
         /// Rules for series.
+        #[serde(deserialize_with = "crate::scrape::or_default")]
         pub metric_relabel_configs: Vec<RuleFile>,
     }
 }

@@ -200,6 +200,7 @@ macro_rules! with_http {
             /// The same as `authorization.credentials_file`.
             pub bearer_token_file: Option<std::path::PathBuf>,
             /// TLS.
+            #[serde(deserialize_with = "crate::scrape::or_default")]
             pub tls_config: $crate::scrape::http::TlsFile,
             /// Whether redirects are followed. Default true.
             pub follow_redirects: Option<bool>,
@@ -212,8 +213,10 @@ macro_rules! with_http {
             /// Whether the environment names the proxy. Default false.
             pub proxy_from_environment: bool,
             /// Headers for the proxy.
+            #[serde(deserialize_with = "crate::scrape::or_default")]
             pub proxy_connect_header: std::collections::BTreeMap<String, Vec<$crate::scrape::http::Secret>>,
             /// Further headers of every request.
+            #[serde(deserialize_with = "crate::scrape::or_default")]
             pub http_headers: std::collections::BTreeMap<String, $crate::scrape::http::HeaderFile>,
         }
 

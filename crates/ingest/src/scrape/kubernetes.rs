@@ -154,7 +154,7 @@ pub struct ListPage<'a> {
     #[serde(default)]
     pub metadata: ListMetadata,
     /// Objects, to be handed to [`Cluster::put`].
-    #[serde(borrow, default, deserialize_with = "objects::or_default")]
+    #[serde(borrow, default, deserialize_with = "super::or_default")]
     pub items: Vec<&'a RawValue>,
 }
 

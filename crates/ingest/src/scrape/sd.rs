@@ -34,10 +34,10 @@ impl TargetGroup {
 #[serde(deny_unknown_fields)]
 pub struct GroupFile {
     /// `host:port` each.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::or_default")]
     pub targets: Vec<String>,
     /// Labels all of them get.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::or_default")]
     pub labels: Labels,
 }
 
