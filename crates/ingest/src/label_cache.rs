@@ -10,9 +10,9 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use signal::Labels;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_secret};
 
-/// Sets of one generation, as many as fill a hash table of 2^19 places. Two generations are kept, so that senders with up
+/// Sets of one generation, as many as fill a hash table of 2^20 places. Two generations are kept, so that senders with up
 /// to this many series always meet their own.
-pub(crate) const GENERATION: usize = 7 << 16;
+pub(crate) const GENERATION: usize = 7 << 17;
 
 /// Bytes of label text of one generation, for the case that sets are long. Where the store keeps a series its text is
 /// shared with that.

@@ -85,7 +85,7 @@ impl From<RemoteWrite> for Decoded {
 /// Reads the requests of all senders; shared by all threads.
 ///
 /// Labels that were read before are found by a keyed hash of their bytes, so that the usual request costs little more
-/// than its decompression. At most 917,504 sets are remembered, and at most 384 MiB of their texts, which the store shares.
+/// than its decompression. At most 1,835,008 sets are remembered, and at most 384 MiB of their texts, which the store shares.
 #[derive(Debug)]
 pub struct RemoteWriteDecoder {
     limits: Limits,

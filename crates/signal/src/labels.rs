@@ -230,8 +230,27 @@ impl PartialOrd for Labels {
 impl Ord for Labels {
     /// By the first label that differs: its name, then its value; a set comes after its own beginning.
     fn cmp(&self, other: &Self) -> Ordering {
-        if self.is_same(other) { Ordering::Equal } else { self.iter().cmp(other.iter()) }
+        if self.is_same(other) {
+            return Ordering::Equal;
+        }
+        // The label that holds the first difference decides; those before it need not be taken apart.
+        let shared = shared_prefix(self.text.as_bytes(), other.text.as_bytes());
+        let (mut mine, mut before) = (self.iter(), self.iter());
+        while mine.next().is_some() && self.text.len() - mine.rest.len() <= shared {
+            before = mine.clone();
+        }
+        let at = self.text.len() - before.rest.len();
+        let theirs = LabelPairs { rest: other.text.get(at..).unwrap_or_default() };
+        before.cmp(theirs)
     }
+}
+
+/// How many bytes both begin with.
+fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
+    let words = a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0);
+    let equal = words.take_while(|(a, b)| a == b).count() * 16;
+    let (a, b) = (a.get(equal..).unwrap_or_default(), b.get(equal..).unwrap_or_default());
+    equal + a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 /// Collects labels in any order.
@@ -337,6 +356,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn sets_are_ordered_like_their_pairs(
+            one in proptest::collection::btree_map("[a-c]{1,2}", "[a-b]{1,40}", 0..5),
+            other in proptest::collection::btree_map("[a-c]{1,2}", "[a-b]{1,40}", 0..5),
+            long in 120_usize..140,
+        ) {
+            let long = ("aa", "x".repeat(long));
+            let (one, other) = (Labels::from_pairs(one), Labels::from_pairs(other));
+            prop_assert_eq!(one.cmp(&other), one.iter().cmp(other.iter()));
+            let (one, other) = (one.with(long.0, &long.1), other.with(long.0, &long.1));
+            prop_assert_eq!(one.cmp(&other), one.iter().cmp(other.iter()));
+        }
+
         #[test]
         fn a_set_behaves_like_a_map(
             pairs in proptest::collection::vec(("[a-c_é]{1,3}", ".{0,200}"), 0..6),

@@ -1,5 +1,11 @@
 //! How fast metrics are appended, moved to blocks, read and replayed: `cargo bench -p aegis-store`.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a bench")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a bench"
+)]
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -48,6 +54,37 @@ fn main() {
     println!("{:<40} {:>10.2}", "bytes a sample in blocks", store.status().metrics.disk_bytes as f64 / samples as f64);
     reading(&store, "blocks, cold", samples);
     reading(&store, "blocks, warm", samples);
+    memory();
+}
+
+/// What many series with few samples take.
+fn memory() {
+    const MANY: usize = 500_000;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = StoreSettings { fsync: Fsync::Never, ..StoreSettings::default() };
+    let before = resident();
+    let store = Store::open(dir.path(), settings, Arc::new(OsDisk)).unwrap();
+    let mut known: Vec<Labels> = Vec::with_capacity(MANY);
+    for step in 0..4 {
+        for group in 0..MANY / 2_000 {
+            let range = group * 2_000..(group + 1) * 2_000;
+            if step == 0 {
+                known.extend(range.clone().map(labels));
+            }
+            store.append(&[batch((group, &known[range]), step)]).unwrap();
+        }
+    }
+    let text = known.iter().map(Labels::bytes).sum::<usize>() / MANY;
+    drop(known);
+    let bytes = (resident() - before) / MANY;
+    println!("{:<40} {bytes:>10} bytes, {text} of them text of labels", "a series of four samples in memory");
+}
+
+/// Bytes of this process in memory, where the system tells.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<usize>().ok()).unwrap_or(0) * 1024
 }
 
 fn reading(store: &Store, place: &str, samples: usize) {

@@ -1,9 +1,10 @@
 //! What can go wrong, and what a write answers.
 
 use std::io;
+use std::ops::AddAssign;
 use std::path::PathBuf;
 
-use signal::Timestamp;
+use signal::{SeriesWrite, Timestamp, WriteBatch};
 
 /// Why a data directory could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -171,7 +172,7 @@ pub struct Receipt {
     pub duplicates: u64,
     /// Samples refused because their instant has another value already; the first one stays.
     pub rejected: u64,
-    /// The first [`Receipt::EXAMPLES`] refused samples.
+    /// What was refused for that, by batch.
     pub conflicts: Vec<Conflict>,
     /// Samples and exemplars refused because their series would be one too many.
     pub over_limit: u64,
@@ -179,9 +180,60 @@ pub struct Receipt {
     pub refused: Vec<OverLimit>,
 }
 
-impl Receipt {
-    /// Most refused samples that are named.
-    pub const EXAMPLES: usize = 10;
+/// How much of each kind of metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Amounts {
+    /// Numbers.
+    pub samples: u64,
+    /// Native histograms.
+    pub histograms: u64,
+    /// Links to traces.
+    pub exemplars: u64,
+}
+
+impl Amounts {
+    /// All kinds together.
+    #[must_use]
+    pub fn total(self) -> u64 {
+        self.samples.saturating_add(self.histograms).saturating_add(self.exemplars)
+    }
+
+    /// What remains without `other`; never less than nothing.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self {
+            samples: self.samples.saturating_sub(other.samples),
+            histograms: self.histograms.saturating_sub(other.histograms),
+            exemplars: self.exemplars.saturating_sub(other.exemplars),
+        }
+    }
+}
+
+impl AddAssign for Amounts {
+    fn add_assign(&mut self, other: Self) {
+        self.samples = self.samples.saturating_add(other.samples);
+        self.histograms = self.histograms.saturating_add(other.histograms);
+        self.exemplars = self.exemplars.saturating_add(other.exemplars);
+    }
+}
+
+impl From<&SeriesWrite> for Amounts {
+    fn from(series: &SeriesWrite) -> Self {
+        Self {
+            samples: series.samples.len() as u64,
+            histograms: series.histograms.len() as u64,
+            exemplars: series.exemplars.len() as u64,
+        }
+    }
+}
+
+impl From<&WriteBatch> for Amounts {
+    fn from(batch: &WriteBatch) -> Self {
+        batch.series.iter().map(Self::from).fold(Self::default(), |mut sum, amounts| {
+            sum += amounts;
+            sum
+        })
+    }
 }
 
 /// What of one batch was refused because there would be too many series.
@@ -189,26 +241,28 @@ impl Receipt {
 pub struct OverLimit {
     /// Position of the batch in the call.
     pub batch: usize,
-    /// Samples, histograms and exemplars.
-    pub items: u64,
+    /// How much.
+    pub amounts: Amounts,
     /// The first series, as text.
     pub series: String,
     /// [`StoreSettings::max_series`](crate::StoreSettings::max_series).
     pub limit: u32,
 }
 
-/// A sample refused because its instant has another value already.
+/// What of one batch was refused because its instants have other values already.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Conflict {
     /// Position of the batch in the call.
     pub batch: usize,
-    /// The series, as text.
+    /// How much; never exemplars.
+    pub amounts: Amounts,
+    /// The series of the first one, as text.
     pub series: String,
-    /// The instant.
+    /// Its instant.
     pub at: Timestamp,
-    /// The value that stays.
+    /// The value that stays; of a histogram its sum.
     pub kept: f64,
-    /// The value refused.
+    /// The value refused; of a histogram its sum.
     pub refused: f64,
 }
 

@@ -13,8 +13,33 @@ pub(crate) struct Index {
     names: HashMap<Box<str>, Values>,
 }
 
-/// The ids by value of one label, each list ascending.
-type Values = HashMap<Box<str>, Vec<u32>>;
+/// The ids by value of one label.
+type Values = HashMap<Box<str>, Ids>;
+
+/// Ascending ids. What is scraped together follows one another, so that most labels are carried by a few runs.
+#[derive(Debug, Default)]
+pub(crate) struct Ids(Vec<Run>);
+
+/// All ids from the first to the last.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: u32,
+    last: u32,
+}
+
+impl Ids {
+    /// Adds an id larger than all before.
+    fn push(&mut self, id: u32) {
+        match self.0.last_mut() {
+            Some(run) if run.last.checked_add(1) == Some(id) => run.last = id,
+            Some(_) | None => self.0.push(Run { first: id, last: id }),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().flat_map(|run| run.first..=run.last)
+    }
+}
 
 /// An id under a part of its set's fingerprint. The set itself lies with the data.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +71,11 @@ impl Index {
             };
             match values.get_mut(value) {
                 Some(ids) => ids.push(id),
-                None => drop(values.insert(Box::from(value), vec![id])),
+                None => {
+                    let mut ids = Ids::default();
+                    ids.push(id);
+                    values.insert(Box::from(value), ids);
+                }
             }
         }
     }
@@ -82,17 +111,17 @@ impl Index {
     fn carriers(&self, matcher: &Matcher, allowed: bool) -> Vec<u32> {
         let Some(values) = self.names.get(matcher.name.as_str()) else { return Vec::new() };
         if allowed && matcher.op == MatchOp::Equal || !allowed && matcher.op == MatchOp::NotEqual {
-            return values.get(matcher.value.as_str()).cloned().unwrap_or_default();
+            return values.get(matcher.value.as_str()).map(|ids| ids.iter().collect()).unwrap_or_default();
         }
         let fitting = values.iter().filter(|(value, _)| matcher.matches(value) == allowed);
-        let mut ids: Vec<u32> = fitting.flat_map(|(_, ids)| ids).copied().collect();
+        let mut ids: Vec<u32> = fitting.flat_map(|(_, ids)| ids.iter()).collect();
         ids.sort_unstable();
         ids
     }
 
-    /// The values of one label with the ids that carry each, ascending; the values in no particular order.
-    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = (&str, &[u32])> {
-        self.names.get(name).into_iter().flatten().map(|(value, ids)| (&**value, ids.as_slice()))
+    /// The values of one label with the ids that carry each; the values in no particular order.
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = (&str, &Ids)> {
+        self.names.get(name).into_iter().flatten().map(|(value, ids)| (&**value, ids))
     }
 }
 

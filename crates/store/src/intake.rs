@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use signal::{Exemplar, HistogramSample, Labels, MetricMetadata, Sample, SeriesWrite, Timestamp, WriteBatch};
 
-use crate::errors::{Conflict, OverLimit, Receipt};
+use crate::errors::{Amounts, Conflict, OverLimit, Receipt};
 use crate::head::metrics::{MetricsHead, SeriesHead};
 
 /// What is to be added to the metrics: no instant twice, nothing that is there already.
@@ -170,7 +170,12 @@ impl Admission<'_> {
                     self.receipt.samples += 1;
                 }
                 There::Same => self.receipt.duplicates += 1,
-                There::Other(kept) => self.conflict(batch, series, sample.at, kept, sample.value),
+                There::Other(kept) => {
+                    let amounts = Amounts { samples: 1, ..Amounts::default() };
+                    let (at, refused) = (sample.at, sample.value);
+                    let named = || Conflict { batch, amounts, series: series.labels.to_string(), at, kept, refused };
+                    self.conflict(batch, amounts, named);
+                }
             }
         }
         for sample in &series.histograms {
@@ -180,7 +185,12 @@ impl Admission<'_> {
                     self.receipt.histograms += 1;
                 }
                 There::Same => self.receipt.duplicates += 1,
-                There::Other(kept) => self.conflict(batch, series, sample.at, kept, sample.histogram.sum),
+                There::Other(kept) => {
+                    let amounts = Amounts { histograms: 1, ..Amounts::default() };
+                    let (at, refused) = (sample.at, sample.histogram.sum);
+                    let named = || Conflict { batch, amounts, series: series.labels.to_string(), at, kept, refused };
+                    self.conflict(batch, amounts, named);
+                }
             }
         }
         for exemplar in &series.exemplars {
@@ -204,21 +214,23 @@ impl Admission<'_> {
         is_newest
     }
 
-    fn conflict(&mut self, batch: usize, series: &SeriesWrite, at: Timestamp, kept: f64, refused: f64) {
-        self.receipt.rejected += 1;
-        if self.receipt.conflicts.len() < Receipt::EXAMPLES {
-            self.receipt.conflicts.push(Conflict { batch, series: series.labels.to_string(), at, kept, refused });
+    /// Batches come one after the other, so that the last one is this one or an earlier one. Only the first is `named`.
+    fn conflict(&mut self, batch: usize, amounts: Amounts, named: impl FnOnce() -> Conflict) {
+        self.receipt.rejected += amounts.total();
+        match self.receipt.conflicts.last_mut() {
+            Some(last) if last.batch == batch => last.amounts += amounts,
+            Some(_) | None => self.receipt.conflicts.push(named()),
         }
     }
 
     fn refuse(&mut self, batch: usize, series: &SeriesWrite) {
-        let count = (series.samples.len() + series.histograms.len() + series.exemplars.len()) as u64;
-        self.receipt.over_limit += count;
+        let amounts = Amounts::from(series);
+        self.receipt.over_limit += amounts.total();
         match self.receipt.refused.last_mut() {
-            Some(last) if last.batch == batch => last.items += count,
+            Some(last) if last.batch == batch => last.amounts += amounts,
             Some(_) | None => {
                 let series = series.labels.to_string();
-                self.receipt.refused.push(OverLimit { batch, items: count, series, limit: self.known.max_series });
+                self.receipt.refused.push(OverLimit { batch, amounts, series, limit: self.known.max_series });
             }
         }
     }

@@ -40,7 +40,7 @@ mod wire;
 mod writer;
 
 pub use disk::{Disk, DiskFile, DiskLock, Fault, MemoryDisk, OsDisk};
-pub use errors::{AppendError, Conflict, FlushError, OpenError, OverLimit, Receipt, RetainError, Retained};
+pub use errors::{Amounts, AppendError, Conflict, FlushError, OpenError, OverLimit, Receipt, RetainError, Retained};
 pub use snapshot::{Latest, Series, SeriesReader, Snapshot, Stream, Trace};
 pub use status::{Problem, SignalStatus, StoreStatus};
 pub use store::{Fsync, Maintained, Store, StoreSettings};

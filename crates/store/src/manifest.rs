@@ -201,6 +201,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_released_format_is_read() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/v1/manifest");
+        assert_eq!(Manifest::decode(&std::fs::read(file).unwrap()).unwrap(), sample());
+    }
+
+    #[test]
+    #[ignore = "writes the file of a new format; never over an existing one"]
+    fn write_a_manifest_of_the_current_format() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats").join(format!("v{VERSION}"));
+        let file = dir.join("manifest");
+        assert!(!file.exists(), "{} is there", file.display());
+        std::fs::write(file, sample().encode()).unwrap();
+    }
+
     proptest! {
         #[test]
         fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
-use signal::Timestamp;
+use signal::{Labels, Timestamp};
 
 use crate::blocks::BlockDir;
 use crate::codec::dictionary::{Dictionary, Names, Numbers};
@@ -12,6 +13,7 @@ use crate::codec::metrics::MetricsRecord;
 use crate::codec::{logs, metrics, traces};
 use crate::disk::Disk;
 use crate::errors::{OpenError, Retained};
+use crate::head::metrics::MetricsHead;
 use crate::head::{Head, SegmentId};
 use crate::journal::{Journal, SegmentFacts};
 use crate::segment::{self, After, RecordHead, Signal};
@@ -20,7 +22,7 @@ use crate::store::StoreSettings;
 use crate::wire::DecodeError;
 
 /// Samples that are put into the head at once, by two threads.
-const TOGETHER: usize = 256 * 1024;
+const TOGETHER: usize = 128 * 1024;
 
 /// One signal on disk: its segments and what goes with writing them.
 #[derive(Debug)]
@@ -148,40 +150,23 @@ impl Volume {
     ) -> Result<(), OpenError> {
         let bytes = self.journal.read(id)?;
         let scan = scan(&self.journal, id, &bytes)?;
-        let mut facts =
-            SegmentFacts { bytes: bytes.len() as u64, has_records: !scan.frames.is_empty(), ..SegmentFacts::default() };
-        let mut reader = SegmentReader::new(self.journal.signal(), id, scan.version);
-        let mut end = scan.end;
-        let mut damage = match scan.after {
+        let unfinished = unfinished.filter(|_| is_newest);
+        let mut reader = SegmentReader::new(id, scan.version);
+        let walk = match self.journal.signal() {
+            Signal::Metrics => reader.read_metrics(&scan, unfinished, &mut head.metrics),
+            Signal::Logs => walk(&scan, unfinished, |content| reader.read_logs(content, head)),
+            Signal::Traces => walk(&scan, unfinished, |content| reader.read_traces(content, head)),
+        };
+        self.last = walk.last.unwrap_or(self.last);
+        let mut facts = walk.facts;
+        facts.bytes = bytes.len() as u64;
+        let damage = walk.damage.or(match scan.after {
             After::Nothing => None,
             // A segment that is not the newest was whole when the next one began.
             After::Torn if is_newest => None,
             After::Torn => Some((scan.end, "the segment is not whole")),
             After::Damage(reason) => Some((scan.end, reason)),
-        };
-        for frame in &scan.frames {
-            match frame.record() {
-                Ok((record, _)) if is_newest && Some(record.sequence) == unfinished => {
-                    end = frame.offset;
-                    break;
-                }
-                Ok((record, content)) => {
-                    self.last = record.sequence;
-                    match reader.read(&content, head) {
-                        Ok(newest) => facts.note(newest),
-                        Err(DecodeError(reason)) => {
-                            damage = Some((frame.offset, reason));
-                            break;
-                        }
-                    }
-                }
-                Err(DecodeError(reason)) => {
-                    damage = Some((frame.offset, reason));
-                    break;
-                }
-            }
-        }
-        reader.enter_metrics(head);
+        });
         if let Some((offset, reason)) = damage {
             let file = self.journal.path(id);
             self.problems.push(Problem { file, offset: offset as u64, reason: reason.to_owned() });
@@ -189,8 +174,8 @@ impl Volume {
             return Ok(());
         }
         if is_newest {
-            self.dropped_bytes = facts.bytes.saturating_sub(end as u64);
-            facts.bytes = end as u64;
+            self.dropped_bytes = facts.bytes.saturating_sub(walk.end as u64);
+            facts.bytes = walk.end as u64;
             self.journal.adopt(id, facts);
             if scan.version != 0 && scan.version < segment::VERSION {
                 // Records of today do not belong into a segment of an older format.
@@ -200,77 +185,119 @@ impl Volume {
                 Signal::Metrics => self.numbers = reader.names.into_numbers(&reader.places),
                 Signal::Logs | Signal::Traces => self.dictionary = reader.names.into_dictionary(),
             }
-            return self.journal.resume(id, end as u64);
+            return self.journal.resume(id, walk.end as u64);
         }
         self.journal.adopt(id, facts);
         Ok(())
     }
 }
 
+/// What the records of a segment came to.
+struct Walk {
+    facts: SegmentFacts,
+    /// Where the last one that counts ends.
+    end: usize,
+    /// Number of the last write.
+    last: Option<u64>,
+    /// Where a record cannot be read, and why; what follows is not served.
+    damage: Option<(usize, &'static str)>,
+}
+
+/// Gives the content of every record to `read`, which takes in all of it or nothing and answers its newest instant. The
+/// record of an `unfinished` write and what follows do not count.
+fn walk(
+    scan: &segment::Scan<'_>,
+    unfinished: Option<u64>,
+    mut read: impl FnMut(&[u8]) -> Result<Option<Timestamp>, DecodeError>,
+) -> Walk {
+    let facts = SegmentFacts { has_records: !scan.frames.is_empty(), ..SegmentFacts::default() };
+    let mut walk = Walk { facts, end: scan.end, last: None, damage: None };
+    for frame in &scan.frames {
+        let content = match frame.record() {
+            Ok((record, _)) if Some(record.sequence) == unfinished => {
+                walk.end = frame.offset;
+                return walk;
+            }
+            Ok((record, content)) => {
+                walk.last = Some(record.sequence);
+                read(&content)
+            }
+            Err(error) => Err(error),
+        };
+        match content {
+            Ok(newest) => walk.facts.note(newest),
+            Err(DecodeError(reason)) => {
+                walk.damage = Some((frame.offset, reason));
+                return walk;
+            }
+        }
+    }
+    walk
+}
+
 /// Puts the records of one segment into the head.
 struct SegmentReader {
-    signal: Signal,
     id: SegmentId,
     /// Format of the records.
     version: u16,
     names: Names,
     /// Where the segment's label sets are in the head.
     places: Vec<Option<u32>>,
-    /// Metrics read and not in the head yet.
-    waiting: MetricsRecord,
 }
 
+/// Metrics read, with the label sets that are mentioned for the first time.
+type Read = (Vec<Labels>, MetricsRecord);
+
 impl SegmentReader {
-    fn new(signal: Signal, id: SegmentId, version: u16) -> Self {
-        Self { signal, id, version, names: Names::default(), places: Vec::new(), waiting: MetricsRecord::default() }
+    fn new(id: SegmentId, version: u16) -> Self {
+        Self { id, version, names: Names::default(), places: Vec::new() }
     }
 
-    /// Puts one record into the head, all of it or nothing; answers its newest instant.
-    fn read(&mut self, content: &[u8], head: &mut Head) -> Result<Option<Timestamp>, DecodeError> {
-        match self.signal {
-            Signal::Metrics => self.read_metrics(content, head),
-            Signal::Logs => self.read_logs(content, head),
-            Signal::Traces => {
-                let spans = traces::decode(content)?;
-                let newest = spans.iter().map(|span| span.end.to_timestamp()).max();
-                spans.into_iter().for_each(|span| head.traces.push(self.id, Arc::new(span)));
-                Ok(newest)
-            }
-        }
-    }
-
-    fn read_metrics(&mut self, content: &[u8], head: &mut Head) -> Result<Option<Timestamp>, DecodeError> {
-        let record = metrics::decode(content, self.version, &mut self.names)?;
-        let samples = record.samples.iter().map(|(_, sample)| sample.at);
-        let histograms = record.histograms.iter().map(|(_, sample)| sample.at);
-        let exemplars = record.exemplars.iter().map(|(_, exemplar)| exemplar.at);
-        let newest = samples.chain(histograms).chain(exemplars).max();
-        self.waiting.samples.extend(record.samples);
-        self.waiting.histograms.extend(record.histograms);
-        self.waiting.exemplars.extend(record.exemplars);
-        self.waiting.metadata.extend(record.metadata);
-        if self.waiting.samples.len() >= TOGETHER {
-            self.enter_metrics(head);
-        }
+    fn read_traces(&mut self, content: &[u8], head: &mut Head) -> Result<Option<Timestamp>, DecodeError> {
+        let spans = traces::decode(content)?;
+        let newest = spans.iter().map(|span| span.end.to_timestamp()).max();
+        spans.into_iter().for_each(|span| head.traces.push(self.id, Arc::new(span)));
         Ok(newest)
     }
 
-    /// Puts the metrics that wait into the head.
-    fn enter_metrics(&mut self, head: &mut Head) {
-        let metrics = &mut head.metrics;
-        for labels in self.names.sets.iter().skip(self.places.len()) {
-            self.places.push(Some(metrics.find_or_add(labels)));
-        }
-        let MetricsRecord { mut samples, histograms, exemplars, metadata } = std::mem::take(&mut self.waiting);
-        let place = |set: u32| self.places.get(set as usize).copied().flatten();
-        // Numbers of sets become ids of series.
-        samples.retain_mut(|(id, _)| place(*id).map(|place| *id = place).is_some());
-        metrics.push_many(&samples);
-        metrics.push_histograms(histograms.into_iter().filter_map(|(set, one)| Some((place(set)?, one))));
-        metrics.push_exemplars(exemplars.into_iter().filter_map(|(set, one)| Some((place(set)?, one))));
-        metadata.into_iter().for_each(|metadata| metrics.describe(metadata));
-        samples.clear();
-        self.waiting.samples = samples;
+    /// Reads the records and, meanwhile, puts what was read before into the head.
+    fn read_metrics(&mut self, scan: &segment::Scan<'_>, unfinished: Option<u64>, metrics: &mut MetricsHead) -> Walk {
+        let (sender, receiver) = sync_channel::<Read>(1);
+        std::thread::scope(|scope| {
+            let entering = scope.spawn(move || {
+                let mut places = Vec::new();
+                for (sets, record) in receiver {
+                    places.extend(sets.iter().map(|labels| Some(metrics.find_or_add(labels))));
+                    enter(record, &places, metrics);
+                }
+                places
+            });
+            let mut waiting = MetricsRecord::default();
+            let mut sent = 0;
+            let (names, version) = (&mut self.names, self.version);
+            let mut send = |names: &Names, waiting: &mut MetricsRecord| {
+                let sets = names.sets.iter().skip(sent).cloned().collect();
+                sent = names.sets.len();
+                // The other end takes everything; if it is gone, its panic is passed on below.
+                let _ = sender.send((sets, std::mem::take(waiting)));
+            };
+            let walk = walk(scan, unfinished, |content| {
+                let record = metrics::decode(content, version, names)?;
+                let newest = record.newest();
+                waiting.append(record);
+                if waiting.samples.len() >= TOGETHER {
+                    send(names, &mut waiting);
+                }
+                Ok(newest)
+            });
+            send(names, &mut waiting);
+            drop(sender);
+            match entering.join() {
+                Ok(places) => self.places = places,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+            walk
+        })
     }
 
     fn read_logs(&mut self, content: &[u8], head: &mut Head) -> Result<Option<Timestamp>, DecodeError> {
@@ -294,4 +321,16 @@ impl SegmentReader {
         let place = self.places.get_mut(set)?;
         Some(*place.get_or_insert_with(|| find(labels)))
     }
+}
+
+/// Puts metrics into the head; `places` holds the ids of label sets by number.
+fn enter(record: MetricsRecord, places: &[Option<u32>], metrics: &mut MetricsHead) {
+    let MetricsRecord { mut samples, histograms, exemplars, metadata } = record;
+    let place = |set: u32| places.get(set as usize).copied().flatten();
+    // Numbers of sets become ids of series.
+    samples.retain_mut(|(id, _)| place(*id).map(|place| *id = place).is_some());
+    metrics.push_many(&samples);
+    metrics.push_histograms(histograms.into_iter().filter_map(|(set, one)| Some((place(set)?, one))));
+    metrics.push_exemplars(exemplars.into_iter().filter_map(|(set, one)| Some((place(set)?, one))));
+    metadata.into_iter().for_each(|metadata| metrics.describe(metadata));
 }

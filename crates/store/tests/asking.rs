@@ -6,10 +6,13 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aegis_store::{Receipt, Store};
+use aegis_store::{Amounts, Conflict, Receipt, Store};
 use common::{answers, everything, lines, open, series, span, spans};
 use proptest::prelude::*;
-use signal::{Labels, MatchOp, Matcher, Nanos, TimeRange, Timestamp, TraceId, WriteBatch, is_stale, stale_marker};
+use signal::{
+    Histogram, HistogramSample, Labels, MatchOp, Matcher, Nanos, TimeRange, Timestamp, TraceId, WriteBatch, is_stale,
+    stale_marker,
+};
 
 fn range(start: i64, end: i64) -> TimeRange {
     TimeRange::new(Timestamp(start), Timestamp(end))
@@ -57,13 +60,26 @@ fn the_first_value_of_an_instant_wins() {
 }
 
 #[test]
-fn names_at_most_ten_refusals() {
+fn conflicts_are_counted_by_batch_and_the_first_is_named() {
     let store = Store::in_memory();
     let instants = |value: f64| (0..30).map(|at| (at, value)).collect::<Vec<_>>();
     store.append(&[series(&[("__name__", "m")], &instants(1.0))]).unwrap();
-    let receipt = store.append(&[WriteBatch::default(), series(&[("__name__", "m")], &instants(2.0))]).unwrap();
-    assert_eq!((receipt.rejected, receipt.conflicts.len(), receipt.samples), (30, 10, 0));
-    assert_eq!((receipt.conflicts[0].batch, receipt.conflicts[0].kept, receipt.conflicts[0].refused), (1, 1.0, 2.0));
+    let mut mixed = series(&[("__name__", "m")], &instants(3.0)[..2]);
+    let histogram = Arc::new(Histogram { sum: 7.0, ..Histogram::default() });
+    mixed.series[0].histograms.push(HistogramSample { at: Timestamp(29), histogram });
+    mixed.merge(series(&[("__name__", "other")], &[(1, 1.0)]));
+    let batches = [WriteBatch::default(), series(&[("__name__", "m")], &instants(2.0)), WriteBatch::default(), mixed];
+    let receipt = store.append(&batches).unwrap();
+    assert_eq!((receipt.rejected, receipt.samples), (33, 1));
+    let conflict = |batch, samples, histograms, refused| Conflict {
+        batch,
+        amounts: Amounts { samples, histograms, exemplars: 0 },
+        series: "m".to_owned(),
+        at: Timestamp(0),
+        kept: 1.0,
+        refused,
+    };
+    assert_eq!(receipt.conflicts, [conflict(1, 30, 0, 2.0), conflict(3, 2, 1, 3.0)]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use common::{DIR, answers, everything, expected, open};
 use signal::WriteBatch;
 
 const SIGNALS: [&str; 3] = ["metrics", "logs", "traces"];
-/// What the files of version 1 were written from.
+/// What the files of every version were written from.
 const BATCHES: std::ops::RangeInclusive<i64> = 1..=5;
 
 fn written() -> Vec<WriteBatch> {
@@ -27,7 +27,7 @@ fn place(signal: &str) -> PathBuf {
 
 #[test]
 fn every_released_format_is_read() {
-    for version in ["v1"] {
+    for version in ["v1", "v2"] {
         let disk = MemoryDisk::new();
         for signal in SIGNALS {
             disk.put(&place(signal), std::fs::read(files(version).join(format!("{signal}.seg"))).unwrap());

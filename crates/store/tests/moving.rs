@@ -7,7 +7,9 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aegis_store::{AppendError, Disk, Fault, FlushError, Latest, MemoryDisk, OsDisk, OverLimit, Store, StoreSettings};
+use aegis_store::{
+    Amounts, AppendError, Disk, Fault, FlushError, Latest, MemoryDisk, OsDisk, OverLimit, Store, StoreSettings,
+};
 use common::{DIR, answers, everything, expected, open, open_with, sample, series, settings};
 use proptest::prelude::*;
 use signal::{
@@ -280,7 +282,7 @@ fn what_is_deleted_is_gone_and_what_comes_later_stays() {
     write("a", &[(1, 1.0), (2, 2.0), (3, 3.0)]);
     write("b", &[(1, 1.0)]);
     let matcher = Matcher::new("job", MatchOp::Regex, "a|c").unwrap();
-    store.delete(vec![matcher.clone()], TimeRange::new(Timestamp(2), Timestamp(3))).unwrap();
+    store.delete(vec![matcher], TimeRange::new(Timestamp(2), Timestamp(3))).unwrap();
     write("a", &[(3, 9.0)]);
     let read = |store: &Store| -> Vec<(String, i64, f64)> {
         let found = store.snapshot().select(&[], TimeRange::all());
@@ -375,7 +377,8 @@ fn too_many_series_are_refused_by_name() {
     }
     let receipt = store.append(&[WriteBatch::default(), batch]).unwrap();
     assert_eq!((receipt.samples, receipt.over_limit), (3, 2));
-    let refused = OverLimit { batch: 1, items: 2, series: r#"bomb{id="3"}"#.to_owned(), limit: 3 };
+    let amounts = Amounts { samples: 2, ..Amounts::default() };
+    let refused = OverLimit { batch: 1, amounts, series: r#"bomb{id="3"}"#.to_owned(), limit: 3 };
     assert_eq!(receipt.refused, [refused]);
     // Known series go on.
     let receipt = store.append(&[series(&[("__name__", "bomb"), ("id", "0")], &[(2, 1.0)])]).unwrap();

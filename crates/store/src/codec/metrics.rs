@@ -88,6 +88,23 @@ pub(crate) struct MetricsRecord {
     pub(crate) metadata: Vec<MetricMetadata>,
 }
 
+impl MetricsRecord {
+    /// The newest instant.
+    pub(crate) fn newest(&self) -> Option<Timestamp> {
+        let samples = self.samples.iter().map(|(_, sample)| sample.at);
+        let histograms = self.histograms.iter().map(|(_, sample)| sample.at);
+        samples.chain(histograms).chain(self.exemplars.iter().map(|(_, exemplar)| exemplar.at)).max()
+    }
+
+    /// Adds what a later record holds.
+    pub(crate) fn append(&mut self, later: Self) {
+        self.samples.extend(later.samples);
+        self.histograms.extend(later.histograms);
+        self.exemplars.extend(later.exemplars);
+        self.metadata.extend(later.metadata);
+    }
+}
+
 /// Reads a record of a segment of format `version`.
 pub(crate) fn decode(content: &[u8], version: u16, names: &mut Names) -> Result<MetricsRecord, DecodeError> {
     let reader = &mut Reader::new(content);

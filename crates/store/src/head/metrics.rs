@@ -118,7 +118,7 @@ impl MetricsHead {
     pub(crate) fn label_values(&self, name: &str, mut holds: impl FnMut(&SeriesHead) -> bool) -> Vec<String> {
         let index = self.index();
         let carried =
-            index.values(name).filter(|(_, ids)| ids.iter().filter_map(|id| self.series.get(*id)).any(&mut holds));
+            index.values(name).filter(|(_, ids)| ids.iter().filter_map(|id| self.series.get(id)).any(&mut holds));
         carried.map(|(value, _)| value.to_owned()).collect()
     }
 

@@ -203,7 +203,9 @@ impl SeriesHead {
     /// The newest sample in `range`. `scratch` is for unpacking.
     pub(crate) fn latest(&self, range: TimeRange, scratch: &mut Vec<Sample>) -> Option<Sample> {
         let tail = within(&self.tail, range).last().copied();
-        if tail.is_some() && self.late().is_empty() {
+        // Packed samples that came late may lie among those of the tail.
+        let is_after_all = |tail: &Sample| self.chunks().iter().all(|chunk| chunk.last() < tail.at);
+        if self.late().is_empty() && tail.as_ref().is_some_and(is_after_all) {
             return tail;
         }
         let mut latest = tail.max_by_at(within(self.late(), range).last().copied());

@@ -67,11 +67,15 @@ impl<T: Clone> Table<T> {
                 let change = &change;
                 scope.spawn(move || {
                     let (first, mut room) = (number * part, R::default());
-                    for (id, with) in with {
-                        let (page, place) = (*id as usize / PAGE, *id as usize % PAGE);
-                        let Some(page) = page.checked_sub(first).and_then(|page| pages.get_mut(page)) else { continue };
-                        if let Some(value) = Arc::make_mut(page).get_mut(place) {
-                            change(value, *with, &mut room);
+                    let mut with = with.iter().peekable();
+                    while let Some((id, _)) = with.peek() {
+                        let number = *id as usize / PAGE;
+                        let page = number.checked_sub(first).and_then(|page| pages.get_mut(page));
+                        let mut page = page.map(Arc::make_mut);
+                        while let Some((id, with)) = with.next_if(|(id, _)| *id as usize / PAGE == number) {
+                            if let Some(value) = page.as_mut().and_then(|page| page.get_mut(*id as usize % PAGE)) {
+                                change(value, *with, &mut room);
+                            }
                         }
                     }
                 });
