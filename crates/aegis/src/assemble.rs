@@ -11,7 +11,7 @@ use anyhow::Context;
 use audit::Ledger;
 use control::Input;
 use detect::RuleSet;
-use ingest::Limits;
+use ingest::{Limits, SampleRate};
 use local::LocalDriver;
 use policy::Policy;
 use query::promql;
@@ -22,7 +22,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use upstream::{Loki, Options, Prometheus, Secret, Tempo};
 use web::{
-    Admin, Ingress, Operator, Parts, Reader, View, Views, lifecycle_router, operator_router, otlp_router, router,
+    Admin, Ingress, Operator, Parts, Reader, SampleLimit, View, Views, lifecycle_router, operator_router, otlp_router,
+    router,
 };
 
 use crate::audit_commands::audit_dir;
@@ -107,7 +108,15 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
     // The write path.
     let is_writable = Arc::new(AtomicBool::new(true));
     let is_ready = Arc::new(AtomicBool::new(false));
-    let (ingress, requests) = Ingress::new(WRITE_QUEUE);
+    let (mut ingress, requests) = Ingress::new(WRITE_QUEUE);
+    if let Some(per_second) = config.store.max_samples_per_second {
+        let instruments = Arc::clone(&instruments);
+        ingress = ingress.with_limit(SampleLimit {
+            rate: SampleRate::new(per_second),
+            now: Arc::new(clock::now),
+            refused: Box::new(move |refused| instruments.refused(std::slice::from_ref(refused))),
+        });
+    }
     let writer = {
         let (store, instruments, is_writable) =
             (Arc::clone(&store), Arc::clone(&instruments), Arc::clone(&is_writable));

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-use web::{Ingress, TargetView, Views};
+use web::{Ingress, TargetView, Views, WriteError};
 
 use crate::config::Config;
 use crate::instruments::Instruments;
@@ -111,8 +111,10 @@ impl Scraper {
         if batch.is_empty() {
             return;
         }
-        if let Err(error) = self.ingress.write(batch).await {
-            warn!(%error, "scraped samples are lost");
+        match self.ingress.write(batch).await {
+            // A limit that somebody has set; what is refused for it is counted.
+            Ok(_) | Err(WriteError::TooFast(_)) => {}
+            Err(error) => warn!(%error, "scraped samples are lost"),
         }
     }
 

@@ -8,7 +8,8 @@ mod views;
 use std::sync::Arc;
 
 pub use admin::{Admin, AdminError};
-pub use ingress::{Amounts, Ingress, Turn, WriteError, WriteRequest, Written, commit};
+pub(crate) use ingress::conflicting;
+pub use ingress::{Ingress, SampleLimit, Turn, WriteError, WriteRequest, Written, commit};
 pub use reader::{QueryError, Reader};
 use signal::Timestamp;
 pub use views::{AlertState, AlertView, BuildInfo, Health, RuleGroupView, RuleKind, RuleView, TargetView, View, Views};

@@ -2,6 +2,8 @@
 
 mod grpc;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -46,7 +48,11 @@ async fn traces(State(handles): State<Handles>, headers: HeaderMap, content: Bod
 }
 
 async fn metrics(State(handles): State<Handles>, headers: HeaderMap, content: Body) -> Response {
-    export(&handles, &headers, content, "rejectedDataPoints", ingest::otlp::metrics).await
+    let (deltas, now) = (Arc::clone(&handles.ingress.deltas), (handles.now)());
+    export(&handles, &headers, content, "rejectedDataPoints", move |request| {
+        ingest::otlp::metrics_with_deltas(request, &deltas, now)
+    })
+    .await
 }
 
 async fn logs(State(handles): State<Handles>, headers: HeaderMap, content: Body) -> Response {

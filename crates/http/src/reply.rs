@@ -168,28 +168,63 @@ impl Refusal {
 
     /// `google.rpc.Status` as protobuf.
     pub(crate) fn into_rpc_protobuf(self) -> Response {
-        let body = RpcStatus { code: i32::from(self.code()), message: self.text.clone() }.encode_to_vec();
-        self.finish("application/x-protobuf", body)
+        let status = RpcStatus { code: i32::from(self.code()), message: self.text.clone(), details: Vec::new() };
+        self.finish("application/x-protobuf", status.encode_to_vec())
     }
 
-    /// The status of a gRPC call.
+    /// The status of a gRPC call. Exporters come back after RESOURCE_EXHAUSTED only when the details say when.
     pub(crate) fn into_grpc(self) -> tonic::Status {
-        tonic::Status::new(self.code(), self.text)
+        let code = self.code();
+        let Some(seconds) = self.retry_after_s else { return tonic::Status::new(code, self.text) };
+        let retry = RetryInfo { retry_delay: Some(Delay { seconds: i64::from(seconds) }) };
+        let retry =
+            Detail { type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(), value: retry.encode_to_vec() };
+        let status = RpcStatus { code: i32::from(code), message: self.text.clone(), details: vec![retry] };
+        tonic::Status::with_details(code, self.text, status.encode_to_vec().into())
     }
 }
 
-/// `google.rpc.Status` without details.
+/// `google.rpc.Status`
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct RpcStatus {
     #[prost(int32, tag = "1")]
     pub(crate) code: i32,
     #[prost(string, tag = "2")]
     pub(crate) message: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) details: Vec<Detail>,
+}
+
+/// `google.protobuf.Any`
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Detail {
+    #[prost(string, tag = "1")]
+    pub(crate) type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) value: Vec<u8>,
+}
+
+/// `google.rpc.RetryInfo`
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) retry_delay: Option<Delay>,
+}
+
+/// `google.protobuf.Duration` in whole seconds.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(crate) struct Delay {
+    #[prost(int64, tag = "1")]
+    pub(crate) seconds: i64,
 }
 
 impl From<WriteError> for Refusal {
     fn from(error: WriteError) -> Self {
         match &error {
+            WriteError::TooFast(exceeded) => {
+                let retry_after_s = Some(u32::try_from(exceeded.retry_after.as_secs()).unwrap_or(u32::MAX));
+                Self { retry_after_s, ..Self::new(StatusCode::TOO_MANY_REQUESTS, Kind::Unavailable, error.to_string()) }
+            }
             WriteError::Busy | WriteError::Stopped => Self::unavailable(error.to_string()),
             WriteError::Full(_) => Self { retry_after_s: Some(30), ..Self::unavailable(error.to_string()) },
             WriteError::TooLarge(_) => Self::bad(error.to_string()).with_status(StatusCode::PAYLOAD_TOO_LARGE),
@@ -350,5 +385,32 @@ impl<E: Into<Refusal>> From<E> for Plain {
 impl IntoResponse for Plain {
     fn into_response(self) -> Response {
         self.0.into_plain()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_calls_are_told_when_to_come_back() {
+        for (case, error, code, seconds) in [
+            ("too fast", WriteError::from(fast()), tonic::Code::ResourceExhausted, Some(7)),
+            ("busy", WriteError::Busy, tonic::Code::Unavailable, Some(1)),
+            ("full", WriteError::Full("disk".to_owned()), tonic::Code::Unavailable, Some(30)),
+            ("too large", WriteError::TooLarge("batch".to_owned()), tonic::Code::ResourceExhausted, None),
+        ] {
+            let status = Refusal::from(error).into_grpc();
+            let inner = RpcStatus::decode(status.details()).unwrap();
+            let told = inner.details.first().map(|detail| {
+                assert_eq!(detail.type_url, "type.googleapis.com/google.rpc.RetryInfo", "{case}");
+                RetryInfo::decode(&detail.value[..]).unwrap().retry_delay.unwrap().seconds
+            });
+            assert_eq!((status.code(), told), (code, seconds), "{case}");
+        }
+    }
+
+    fn fast() -> ingest::RateExceeded {
+        ingest::RateExceeded { per_second: 1.0, retry_after: std::time::Duration::from_secs(7) }
     }
 }

@@ -86,6 +86,8 @@ struct StoreFile {
     max_size: Option<Spanned<String>>,
     /// Series that may receive something between two moves of metrics to blocks. At least 1. Default 2 million.
     max_series: Option<Spanned<u32>>,
+    /// Samples a second that are taken, over all senders. At least 1. Default: no limit.
+    max_samples_per_second: Option<Spanned<u32>>,
     /// How long metrics stay in memory before they move to blocks. At least `1m`. Default `2h`.
     flush_after: Option<Spanned<String>>,
     /// `always` (an acknowledged write survives a loss of power) or `never` (it survives a crash of Aegis). Default
@@ -380,6 +382,8 @@ impl StoreFile {
         };
         let normal = StoreSettings::default();
         let max_series = at_least(self.max_series.as_ref(), normal.max_series, 1, problems);
+        let samples = self.max_samples_per_second.as_ref();
+        let max_samples_per_second = samples.map(|limit| at_least(Some(limit), limit.value, 1, problems));
         let flush_after = span(self.flush_after.as_ref(), normal.flush_after, Duration::from_secs(60), problems);
         let mut max_bytes = 1 << 30;
         if let Some(text) = &self.max_size {
@@ -401,7 +405,7 @@ impl StoreFile {
                 true
             }
         };
-        StoreLimits { retention, max_bytes, max_series, flush_after, fsync }
+        StoreLimits { retention, max_bytes, max_series, max_samples_per_second, flush_after, fsync }
     }
 }
 

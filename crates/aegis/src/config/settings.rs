@@ -62,6 +62,8 @@ pub(crate) struct StoreLimits {
     /// Per signal.
     pub(crate) max_bytes: u64,
     pub(crate) max_series: u32,
+    /// Over all senders; `None` = no limit.
+    pub(crate) max_samples_per_second: Option<u32>,
     pub(crate) flush_after: Duration,
     pub(crate) fsync: bool,
 }

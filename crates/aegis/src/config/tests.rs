@@ -19,6 +19,9 @@ fn an_empty_file_is_a_careful_configuration() {
     assert_eq!(config.listen.to_string(), "127.0.0.1:4300");
     assert_eq!(config.control.verify.window, Duration::from_secs(60));
     assert!(config.local_run_dir.is_none());
+    assert_eq!(config.store.max_samples_per_second, None);
+    let limited = parse("aegis.yaml", "store: {max_samples_per_second: 1}", Path::new("/nowhere")).unwrap();
+    assert_eq!(limited.store.max_samples_per_second, Some(1));
     assert_eq!(config.policies.len(), 1, "the built-in policy, which permits nothing");
 }
 
@@ -93,7 +96,7 @@ fn jobs_stand_in_further_files_too() {
 
 #[test]
 fn every_problem_is_reported_with_its_place() {
-    let text = "listen: nowhere\nstore:\n  retention: 5 days\n  max_size: 1MiB\n  fsync: maybe\nglobal:\n  scrape_interval: 0s\n\
+    let text = "listen: nowhere\nstore:\n  retention: 5 days\n  max_size: 1MiB\n  fsync: maybe\n  max_samples_per_second: 0\nglobal:\n  scrape_interval: 0s\n\
                 scrape_configs:\n  - job_name: a\n  - job_name: a\n  - job_name: b\n    scheme: ftp\npolicy:\n  \
                 files: [missing.cedar]\n  limits: {max_replicas: 0}\nsources:\n  metrics: {url: prometheus}\n";
     insta::assert_snapshot!(problems(text), @r"
@@ -101,12 +104,13 @@ fn every_problem_is_reported_with_its_place() {
     aegis.yaml:3:14: not a valid duration string: `5 days`; expected something like `5m`, `1h30m` or `250ms`
     aegis.yaml:4:13: `1MiB` is too small: at least 64MiB
     aegis.yaml:5:10: `maybe` is not known: `always` or `never`
-    aegis.yaml:7:20: `0s` is too short: at least 1ms
-    aegis.yaml:10:5: job `a` is defined twice
-    aegis.yaml:11:5: `scheme` of job `b` is `ftp`; expected `http` or `https`
-    aegis.yaml:14:11: cannot read policy file /nowhere/missing.cedar: No such file or directory (os error 2)
-    aegis.yaml:15:26: 0 is too small: at least 1
-    aegis.yaml:17:18: `prometheus` is not a URL: it must begin with http:// or https://
+    aegis.yaml:6:27: 0 is too small: at least 1
+    aegis.yaml:8:20: `0s` is too short: at least 1ms
+    aegis.yaml:11:5: job `a` is defined twice
+    aegis.yaml:12:5: `scheme` of job `b` is `ftp`; expected `http` or `https`
+    aegis.yaml:15:11: cannot read policy file /nowhere/missing.cedar: No such file or directory (os error 2)
+    aegis.yaml:16:26: 0 is too small: at least 1
+    aegis.yaml:18:18: `prometheus` is not a URL: it must begin with http:// or https://
     ");
 }
 

@@ -1,15 +1,19 @@
 //! The way in: a bounded queue towards the one writer thread.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use ingest::Prepared;
-use signal::{SeriesWrite, StreamWrite, Timestamp, WriteBatch};
+use ingest::otlp::DeltaTotals;
+use ingest::{Prepared, RateExceeded, Rejection, SampleRate};
+use signal::{StreamWrite, Timestamp, WriteBatch};
+use store::Amounts;
 use tokio::sync::{AcquireError, Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use super::Clock;
 use crate::params::body;
 use crate::reply::{Refusal, chain};
 
@@ -38,37 +42,13 @@ pub struct WriteRequest {
 /// What became of a batch that was taken.
 #[derive(Debug)]
 pub struct Written {
-    /// The store's receipt of the write this batch was part of, with this batch's conflicts only: the accepted part is
-    /// durable and visible.
+    /// The store's receipt of the write this batch was part of, with what was refused of this batch only: the accepted
+    /// part is durable and visible.
     pub receipt: store::Receipt,
-    /// What admission refused, by reason.
-    pub rejected: Vec<ingest::Rejection>,
+    /// What admission refused, by reason, and what was over the limit of series.
+    pub rejected: Vec<Rejection>,
     /// What of metrics was admitted, conflicts included.
     pub admitted: Amounts,
-}
-
-/// How much of each kind a batch has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Amounts {
-    /// Numbers.
-    pub samples: u64,
-    /// Native histograms.
-    pub histograms: u64,
-    /// Links to traces.
-    pub exemplars: u64,
-}
-
-impl From<&WriteBatch> for Amounts {
-    fn from(batch: &WriteBatch) -> Self {
-        let sum = |of: fn(&SeriesWrite) -> usize| {
-            batch.series.iter().map(of).fold(0_u64, |sum, count| sum.saturating_add(count as u64))
-        };
-        Self {
-            samples: sum(|series| series.samples.len()),
-            histograms: sum(|series| series.histograms.len()),
-            exemplars: sum(|series| series.exemplars.len()),
-        }
-    }
 }
 
 /// What one turn of the writer thread did.
@@ -80,16 +60,19 @@ pub struct Turn {
     pub lines: usize,
     /// Spans made durable.
     pub spans: usize,
-    /// What admission refused, of all requests.
-    pub rejected: Vec<ingest::Rejection>,
+    /// What admission and the store refused, of all requests.
+    pub rejected: Vec<Rejection>,
     /// Why nothing was made durable.
     pub error: Option<WriteError>,
 }
 
 /// Why nothing of a batch was taken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
+    /// Samples come faster than they may.
+    #[error(transparent)]
+    TooFast(#[from] RateExceeded),
     /// No room in the queue for longer than a second.
     #[error("too many writes are waiting; try again in a moment")]
     Busy,
@@ -107,6 +90,36 @@ pub enum WriteError {
     Stopped,
 }
 
+/// How fast samples may come in, over all senders.
+pub struct SampleLimit {
+    /// The limit, and what is left of it.
+    pub rate: SampleRate,
+    /// What time it is.
+    pub now: Clock,
+    /// Hears of each batch that is refused; nobody logs them one by one.
+    pub refused: Box<dyn Fn(&Rejection) + Send + Sync>,
+}
+
+impl std::fmt::Debug for SampleLimit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SampleLimit").field("rate", &self.rate).finish_non_exhaustive()
+    }
+}
+
+impl SampleLimit {
+    /// Lines and spans are no samples, and pass.
+    fn check(&self, batch: &WriteBatch) -> Result<(), RateExceeded> {
+        let samples = batch.sample_count();
+        if samples == 0 {
+            return Ok(());
+        }
+        self.rate.take(samples, (self.now)()).inspect_err(|error| {
+            let count = u64::try_from(samples).unwrap_or(u64::MAX);
+            (self.refused)(&Rejection { reason: "sample_rate", count, example: error.to_string() });
+        })
+    }
+}
+
 /// Takes decoded telemetry; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ingress {
@@ -114,6 +127,9 @@ pub struct Ingress {
     budget: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
     decoders: Arc<Semaphore>,
+    limit: Option<Arc<SampleLimit>>,
+    /// Here, because an exporter may change its port and its protocol, and every way in belongs to one ingress.
+    pub(crate) deltas: Arc<DeltaTotals>,
 }
 
 impl Ingress {
@@ -128,16 +144,28 @@ impl Ingress {
             budget: Arc::new(Semaphore::new(BUDGET_KIB as usize)),
             bodies: Arc::new(Semaphore::new(BODIES_KIB as usize)),
             decoders: Arc::new(Semaphore::new(DECODERS)),
+            limit: None,
+            deltas: Arc::default(),
         };
         (ingress, requests)
+    }
+
+    /// Takes samples only as fast as `limit` allows, over this ingress and all that are cloned from it.
+    #[must_use]
+    pub fn with_limit(self, limit: SampleLimit) -> Self {
+        Self { limit: Some(Arc::new(limit)), ..self }
     }
 
     /// Hands over a batch and waits until it is durable.
     ///
     /// # Errors
-    /// `WriteError::Busy` when the queue stays full for a second, else what the writer thread says.
+    /// `WriteError::TooFast` when there is a limit and it is used up, `WriteError::Busy` when the queue stays full for a
+    /// second, else what the writer thread says.
     pub async fn write(&self, batch: impl Into<Prepared>) -> Result<Written, WriteError> {
         let batch = batch.into();
+        if let Some(limit) = &self.limit {
+            limit.check(batch.batch())?;
+        }
         let weight = weight_kib(batch.batch()).min(BUDGET_KIB);
         let reserve = async {
             let room = self.budget.acquire_many(weight).await.map_err(|_| WriteError::Stopped)?;
@@ -209,10 +237,13 @@ pub fn commit(requests: Vec<WriteRequest>, intake: &mut ingest::Intake, store: &
     }
     let answers = append(store, &batches);
     for ((answer, batch), (reply, mut rejected)) in answers.into_iter().zip(&batches).zip(waiting) {
+        let admitted = Amounts::from(batch);
         match &answer {
             Ok(receipt) => {
                 rejected.extend(receipt.refused.iter().map(too_many_series));
-                turn.samples += batch.sample_count();
+                turn.rejected.extend(receipt.conflicts.iter().map(conflicting));
+                let kept = admitted.without(refused_by_store(receipt));
+                turn.samples += usize::try_from(kept.samples + kept.histograms).unwrap_or(usize::MAX);
                 turn.lines += batch.line_count();
                 turn.spans += batch.spans.len();
             }
@@ -220,30 +251,55 @@ pub fn commit(requests: Vec<WriteRequest>, intake: &mut ingest::Intake, store: &
         }
         turn.rejected.extend_from_slice(&rejected);
         // A sender that left does not want to know.
-        let admitted = Amounts::from(batch);
         let _ = reply.send(answer.map(|receipt| Written { receipt, rejected, admitted }));
     }
     turn
 }
 
-fn too_many_series(refused: &store::OverLimit) -> ingest::Rejection {
-    let store::OverLimit { items, series, limit, .. } = refused;
+/// What of a batch the store refused.
+fn refused_by_store(receipt: &store::Receipt) -> Amounts {
+    let conflicts = receipt.conflicts.iter().map(|conflict| conflict.amounts);
+    let mut sum = Amounts::default();
+    conflicts.chain(receipt.refused.iter().map(|refused| refused.amounts)).for_each(|amounts| sum += amounts);
+    sum
+}
+
+impl Written {
+    /// What of metrics was kept, counting what was there already.
+    #[must_use]
+    pub fn kept(&self) -> Amounts {
+        self.admitted.without(refused_by_store(&self.receipt))
+    }
+}
+
+/// Of samples that would change the value of an instant.
+pub(crate) fn conflicting(conflict: &store::Conflict) -> Rejection {
+    let store::Conflict { amounts, series, at, kept, refused, .. } = conflict;
+    let example = format!("duplicate sample for timestamp {at} of series {series}: {kept} stays, {refused} is refused");
+    Rejection { reason: "conflicting_sample", count: amounts.total(), example }
+}
+
+fn too_many_series(refused: &store::OverLimit) -> Rejection {
+    let store::OverLimit { amounts, series, limit, .. } = refused;
     let example =
         format!("there are {limit} series already (store.max_series), so that there is no room for `{series}`");
-    ingest::Rejection { reason: "too_many_series", count: *items, example }
+    Rejection { reason: "too_many_series", count: amounts.total(), example }
 }
 
 /// One answer per batch. A batch too large to be written must not take its neighbours with it.
 fn append(store: &store::Store, batches: &[WriteBatch]) -> Vec<Result<store::Receipt, WriteError>> {
     match store.append(batches) {
-        Ok(receipt) => (0..batches.len())
-            .map(|at| {
-                let mut own = receipt.clone();
-                own.conflicts.retain(|conflict| conflict.batch == at);
-                own.refused.retain(|refused| refused.batch == at);
-                Ok(own)
-            })
-            .collect(),
+        Ok(mut receipt) => {
+            // One for each batch at most, in their order.
+            let mut conflicts = mem::take(&mut receipt.conflicts).into_iter().peekable();
+            let mut refused = mem::take(&mut receipt.refused).into_iter().peekable();
+            let own = |at| store::Receipt {
+                conflicts: conflicts.next_if(|conflict| conflict.batch == at).into_iter().collect(),
+                refused: refused.next_if(|refused| refused.batch == at).into_iter().collect(),
+                ..receipt.clone()
+            };
+            (0..batches.len()).map(own).map(Ok).collect()
+        }
         Err(store::AppendError::TooLarge { .. }) if batches.len() > 1 => batches
             .iter()
             .map(|batch| store.append(std::slice::from_ref(batch)).map_err(|error| WriteError::from(&error)))

@@ -82,7 +82,8 @@ impl MetricsService for Handles {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
-        let converted = ingest::otlp::metrics(request.into_inner());
+        let now = (self.now)();
+        let converted = ingest::otlp::metrics_with_deltas(request.into_inner(), &self.ingress.deltas, now);
         let partial = write(&self.ingress, converted).await.map_err(Refusal::into_grpc)?;
         Ok(Response::new(ExportMetricsServiceResponse {
             partial_success: partial.map(|(rejected_data_points, error_message)| ExportMetricsPartialSuccess {

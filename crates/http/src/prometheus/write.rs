@@ -7,9 +7,10 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use store::Amounts;
 
 use super::Handles;
-use crate::handles::{Amounts, Written};
+use crate::handles::{Written, conflicting};
 use crate::params::{content_encoding, content_type};
 use crate::reply::Refusal;
 
@@ -56,16 +57,7 @@ async fn keep(handles: &Handles, protocol: Protocol, content: Body, kept: &mut A
     let mut rejected = decoded.rejected;
     if !decoded.batch.batch().is_empty() {
         let written = handles.ingress.write(decoded.batch).await?;
-        *kept = written.admitted;
-        let conflicts = u64::try_from(written.receipt.conflicts.len()).unwrap_or(u64::MAX);
-        let mut refused_by_store =
-            written.receipt.refused.iter().fold(conflicts, |sum, refused| sum.saturating_add(refused.items));
-        // The store counts them together.
-        for amount in [&mut kept.samples, &mut kept.histograms, &mut kept.exemplars] {
-            let refused = refused_by_store.min(*amount);
-            *amount -= refused;
-            refused_by_store -= refused;
-        }
+        *kept = written.kept();
         rejected.extend(refused(written));
     }
     // What was valid is stored; the 400 tells the sender not to repeat the rest.
@@ -97,14 +89,7 @@ fn protocol(headers: &HeaderMap) -> Result<Protocol, Refusal> {
 /// Everything of a batch that was not kept, conflicts with stored samples included.
 pub(crate) fn refused(written: Written) -> Vec<ingest::Rejection> {
     let mut rejected = written.rejected;
-    let count = u64::try_from(written.receipt.conflicts.len()).unwrap_or(u64::MAX);
-    if let Some(first) = written.receipt.conflicts.first() {
-        let example = format!(
-            "duplicate sample for timestamp {} of series {}: {} stays, {} is refused",
-            first.at, first.series, first.kept, first.refused
-        );
-        rejected.push(ingest::Rejection { reason: "conflicting_sample", count, example });
-    }
+    rejected.extend(written.receipt.conflicts.iter().map(conflicting));
     rejected
 }
 

@@ -1,4 +1,5 @@
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use axum::body::Bytes;
 use http_body_util::Full;
@@ -7,11 +8,12 @@ use hyper_util::rt::TokioExecutor;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::{otlp_router, serve};
+use crate::{SampleLimit, otlp_router, serve};
 
 /// A framed gRPC message, compressed or not.
 fn frame(message: &impl Message, is_compressed: bool) -> Bytes {
@@ -82,4 +84,81 @@ async fn otlp_has_ports_of_its_own() {
     let reply = post(&router, "/v1/logs", &[("content-type", "application/json")], "{}").await;
     assert_eq!((reply.status, reply.text().as_str()), (StatusCode::OK, "{}"));
     assert_eq!(get(&router, "/api/v1/query?query=1").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn deltas_add_up_over_all_ways_in() {
+    let (parts, _) = parts();
+    let extra = otlp_router(parts.ingress.clone(), Arc::new(|| NOW), parts.limits, Arc::clone(&parts.is_ready));
+    let router = router(parts);
+    let (address, stop, serving) = listen(router.clone()).await;
+    let export = |start_s: i64| {
+        let ns = |s: i64| ((NOW_S + s) * 1_000_000_000).to_string();
+        let point = json!({"startTimeUnixNano": ns(start_s), "timeUnixNano": ns(start_s + 10), "asDouble": 5.0});
+        json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [
+            {"name": "hits", "sum": {"aggregationTemporality": 1, "isMonotonic": true, "dataPoints": [point]}},
+        ]}]}]})
+    };
+    let json_type = [("content-type", "application/json")];
+    for (case, way, start_s) in [("main port", &router, -40), ("port of its own", &extra, -30)] {
+        let reply = post(way, "/v1/metrics", &json_type, export(start_s).to_string()).await;
+        assert_eq!((reply.status, reply.text().as_str()), (StatusCode::OK, "{}"), "{case}");
+    }
+    let third: ExportMetricsServiceRequest = serde_json::from_value(export(-20)).unwrap();
+    let path = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+    assert_eq!(call(&address, path, frame(&third, false), false).await, "0");
+    let again = post(&router, "/v1/metrics", &json_type, export(-20).to_string()).await.json();
+    assert_eq!(again["partialSuccess"]["rejectedDataPoints"], "1", "{again}");
+
+    let found = ask(&router, "/api/v1/query", &[("query", "hits_total[1m]"), ("time", &NOW_S.to_string())]).await;
+    let values: Vec<Value> = found.json()["data"]["result"][0]["values"].as_array().unwrap().clone();
+    let values: Vec<&str> = values.iter().map(|value| value[1].as_str().unwrap()).collect();
+    assert_eq!(values, ["5", "10", "15"]);
+    drop(stop);
+    serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn samples_that_come_too_fast_are_to_come_later() {
+    let (mut parts, _) = parts();
+    let clock = Arc::new(AtomicI64::new(NOW.0));
+    let (seen, refused) = std::sync::mpsc::channel();
+    let now = Arc::clone(&clock);
+    parts.ingress = parts.ingress.with_limit(SampleLimit {
+        rate: ingest::SampleRate::new(2),
+        now: Arc::new(move || Timestamp(now.load(Ordering::Relaxed))),
+        refused: Box::new(move |rejection| seen.send((rejection.reason, rejection.count)).unwrap()),
+    });
+    let router = router(parts);
+    let write = |count: i64| {
+        let samples: Vec<_> = (0..count).map(|k| (NOW.0 - k, 1.0)).collect();
+        remote_write(&router, vec![series(&[("__name__", "m")], &samples)])
+    };
+    assert_eq!(write(5).await.status, StatusCode::NO_CONTENT, "the first one is taken whole");
+    let json_type = [("content-type", "application/json")];
+    let gauge = json!({"resourceMetrics": [{"scopeMetrics": [{"metrics": [
+        {"name": "g", "gauge": {"dataPoints": [{"timeUnixNano": (NOW.0 * 1_000_000).to_string(), "asDouble": 1.0}]}},
+    ]}]}]});
+    let export: ExportMetricsServiceRequest = serde_json::from_value(gauge.clone()).unwrap();
+    for (case, reply) in [
+        ("remote write", write(2).await),
+        ("OTLP over HTTP", post(&router, "/v1/metrics", &json_type, gauge.to_string()).await),
+    ] {
+        assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS, "{case}: {}", reply.text());
+        assert_eq!(reply.headers["retry-after"], "2", "{case}");
+        assert!(reply.text().contains("the limit of 2 a second (max_samples_per_second)"), "{case}: {}", reply.text());
+    }
+    let (address, stop, serving) = listen(router.clone()).await;
+    let path = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
+    let status = call(&address, path, frame(&export, false), false).await;
+    assert_eq!(status, (tonic::Code::ResourceExhausted as i32).to_string());
+    assert_eq!(refused.try_iter().collect::<Vec<_>>(), [("sample_rate", 2), ("sample_rate", 1), ("sample_rate", 1)]);
+
+    let lines = json!({"streams": [{"stream": {"job": "a"}, "values": [[(NOW.0 * 1_000_000).to_string(), "line"]]}]});
+    let reply = post(&router, "/loki/api/v1/push", &json_type, lines.to_string()).await;
+    assert_eq!(reply.status, StatusCode::NO_CONTENT, "lines are no samples: {}", reply.text());
+    clock.fetch_add(2_000, Ordering::Relaxed);
+    assert_eq!(write(2).await.status, StatusCode::NO_CONTENT, "the debt is paid");
+    drop(stop);
+    serving.await.unwrap();
 }

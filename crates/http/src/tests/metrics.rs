@@ -247,6 +247,46 @@ async fn remote_write_2_is_told_what_was_written() {
 }
 
 #[tokio::test]
+async fn each_sender_is_told_how_much_of_its_own_was_refused() {
+    let store = Store::in_memory();
+    let mut intake = ingest::Intake::new(ingest::Limits::default());
+    let batch = |count: i64, value: f64| {
+        let samples = (0..count).map(|k| signal::Sample { at: Timestamp(NOW.0 - k), value }).collect();
+        let labels = signal::Labels::from_pairs([("__name__", "m")]);
+        let series = vec![signal::SeriesWrite { labels, samples, ..signal::SeriesWrite::default() }];
+        signal::WriteBatch { series, ..signal::WriteBatch::default() }
+    };
+    store.append(&[batch(20, 1.0)]).unwrap();
+    let (requests, answers): (Vec<_>, Vec<_>) = [batch(21, 2.0), batch(1, 1.0), batch(22, 3.0)]
+        .map(|batch| {
+            let (reply, answer) = tokio::sync::oneshot::channel();
+            (crate::WriteRequest { batch: batch.into(), reply }, answer)
+        })
+        .into_iter()
+        .unzip();
+    let turn = crate::commit(requests, &mut intake, &store, NOW);
+    let counts = turn.rejected.iter().map(|one| (one.reason, one.count)).collect::<Vec<_>>();
+    assert_eq!((turn.samples, counts), (3, vec![("conflicting_sample", 20), ("conflicting_sample", 21)]));
+    let mut told = Vec::new();
+    for answer in answers {
+        let written = answer.await.unwrap().unwrap();
+        let kept = written.kept().samples;
+        let text = crate::prometheus::sentence(&crate::prometheus::refused(written)).unwrap_or_default();
+        told.push(format!("{kept} kept {text}"));
+    }
+    assert_eq!(
+        told,
+        [
+            "1 kept duplicate sample for timestamp 2024-01-25T13:30:00Z of series m: 1 stays, 2 is refused \
+             (conflicting_sample, 20 refused)",
+            "1 kept ",
+            "1 kept duplicate sample for timestamp 2024-01-25T13:30:00Z of series m: 1 stays, 3 is refused \
+             (conflicting_sample, 21 refused)",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn native_histograms_are_shown_whole_and_calculated_with() {
     let (router, store) = server();
     let histogram = |at: i64, scale: f64| {
