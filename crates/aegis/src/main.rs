@@ -28,6 +28,10 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
+/// Decoding, replaying and querying by several threads make and drop many small things.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Two TLS providers compiled in would make rustls panic at run time unless one is chosen.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -11,9 +11,7 @@ mod sd;
 mod state;
 mod target;
 
-pub use config::{
-    ScrapeConfig, ScrapeConfigError, ScrapeFile, ScrapeGlobal, ScrapeLimits, Size, Surroundings,
-};
+pub use config::{ScrapeConfig, ScrapeConfigError, ScrapeFile, ScrapeGlobal, ScrapeLimits, Size, Surroundings};
 pub use http::{
     AuthorizationFile, BasicAuthFile, Credentials, HeaderFile, HttpFile, HttpSettings, OAuth2, OAuth2File, Secret,
     SecretSource, TlsFile, TlsVersion, Transport,

@@ -25,7 +25,7 @@ pub use ast::{
     RangeSelector, Reach, Selector, Subquery, Text, TimeShift, Unary, ValueType,
 };
 pub use eval::{Answer, EvalError, Settings, Steps, Value, VectorSample, instant, range};
-pub use functions::{Arity, Function};
 pub use features::{Features, is_experimental};
+pub use functions::{Arity, Function};
 pub use length::{Length, LengthError};
 pub use parser::{ParseError, parse, parse_selector, parse_with};

@@ -279,12 +279,11 @@ impl SegmentReader {
                 let sets = names.sets.iter().skip(sent).cloned().collect();
                 sent = names.sets.len();
                 // The other end takes everything; if it is gone, its panic is passed on below.
-                let _ = sender.send((sets, std::mem::take(waiting)));
+                let room = MetricsRecord { samples: Vec::with_capacity(TOGETHER * 5 / 4), ..MetricsRecord::default() };
+                let _ = sender.send((sets, std::mem::replace(waiting, room)));
             };
             let walk = walk(scan, unfinished, |content| {
-                let record = metrics::decode(content, version, names)?;
-                let newest = record.newest();
-                waiting.append(record);
+                let newest = metrics::decode(content, version, names, &mut waiting)?;
                 if waiting.samples.len() >= TOGETHER {
                     send(names, &mut waiting);
                 }

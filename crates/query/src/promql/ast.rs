@@ -396,12 +396,20 @@ pub enum Cardinality {
 }
 
 /// Values that stand in for a missing partner, `fill`.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Fill {
     /// For the left side.
     pub left: Option<f64>,
     /// For the right side.
     pub right: Option<f64>,
+}
+
+impl PartialEq for Fill {
+    /// By bits: an expression equals itself also when it fills with NaN.
+    fn eq(&self, other: &Self) -> bool {
+        let bits = |fill: &Self| (fill.left.map(f64::to_bits), fill.right.map(f64::to_bits));
+        bits(self) == bits(other)
+    }
 }
 
 /// How the sides of a vector operation find each other.

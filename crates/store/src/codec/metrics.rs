@@ -89,31 +89,44 @@ pub(crate) struct MetricsRecord {
 }
 
 impl MetricsRecord {
-    /// The newest instant.
-    pub(crate) fn newest(&self) -> Option<Timestamp> {
-        let samples = self.samples.iter().map(|(_, sample)| sample.at);
-        let histograms = self.histograms.iter().map(|(_, sample)| sample.at);
-        samples.chain(histograms).chain(self.exemplars.iter().map(|(_, exemplar)| exemplar.at)).max()
+    /// Forgets what came after there was so much, by kind.
+    fn truncate(&mut self, [samples, histograms, exemplars, metadata]: [usize; 4]) {
+        self.samples.truncate(samples);
+        self.histograms.truncate(histograms);
+        self.exemplars.truncate(exemplars);
+        self.metadata.truncate(metadata);
     }
 
-    /// Adds what a later record holds.
-    pub(crate) fn append(&mut self, later: Self) {
-        self.samples.extend(later.samples);
-        self.histograms.extend(later.histograms);
-        self.exemplars.extend(later.exemplars);
-        self.metadata.extend(later.metadata);
+    fn lens(&self) -> [usize; 4] {
+        [self.samples.len(), self.histograms.len(), self.exemplars.len(), self.metadata.len()]
     }
 }
 
-/// Reads a record of a segment of format `version`.
-pub(crate) fn decode(content: &[u8], version: u16, names: &mut Names) -> Result<MetricsRecord, DecodeError> {
+/// Reads a record of a segment of format `version` and adds it to `record`, all of it or nothing; answers its newest
+/// instant.
+pub(crate) fn decode(
+    content: &[u8],
+    version: u16,
+    names: &mut Names,
+    record: &mut MetricsRecord,
+) -> Result<Option<Timestamp>, DecodeError> {
+    let lens @ [samples, histograms, exemplars, _] = record.lens();
+    if let Err(error) = take(content, version, names, record) {
+        record.truncate(lens);
+        return Err(error);
+    }
+    let samples = record.samples.iter().skip(samples).map(|(_, sample)| sample.at);
+    let histograms = record.histograms.iter().skip(histograms).map(|(_, sample)| sample.at);
+    Ok(samples.chain(histograms).chain(record.exemplars.iter().skip(exemplars).map(|(_, one)| one.at)).max())
+}
+
+fn take(content: &[u8], version: u16, names: &mut Names, record: &mut MetricsRecord) -> Result<(), DecodeError> {
     let reader = &mut Reader::new(content);
     names.take_new(reader)?;
-    let mut record = MetricsRecord::default();
     if version < 2 {
-        take_samples_by_series(reader, names, &mut record)?;
+        take_samples_by_series(reader, names, record)?;
     } else {
-        take_samples(reader, names, &mut record)?;
+        take_samples(reader, names, record)?;
     }
     for _ in 0..reader.count()? {
         let set = names.take_set(reader)? as u32;
@@ -127,7 +140,7 @@ pub(crate) fn decode(content: &[u8], version: u16, names: &mut Names) -> Result<
         let (help, unit) = (reader.text()?.to_owned(), reader.text()?.to_owned());
         record.metadata.push(MetricMetadata { name, kind, help, unit });
     }
-    if reader.is_at_end() { Ok(record) } else { Err(DecodeError("bytes are left over")) }
+    if reader.is_at_end() { Ok(()) } else { Err(DecodeError("bytes are left over")) }
 }
 
 fn take_samples(reader: &mut Reader<'_>, names: &Names, record: &mut MetricsRecord) -> Result<(), DecodeError> {

@@ -7,6 +7,7 @@ use signal::{
 };
 
 use super::dictionary::{Dictionary, Names, Numbers};
+use super::metrics::MetricsRecord;
 use super::{logs, metrics, traces};
 use crate::intake::MetricsWrite;
 use crate::segment::VERSION;
@@ -112,8 +113,12 @@ fn encode_logs(streams: &[(Labels, Vec<LogLine>)], dictionary: &mut Dictionary) 
 
 /// Every decoder over the same bytes, checked only for coming back.
 fn decode_all(bytes: &[u8]) {
-    drop(metrics::decode(bytes, 1, &mut Names::default()));
-    drop(metrics::decode(bytes, VERSION, &mut Names::default()));
+    for version in [1, VERSION] {
+        let mut record = MetricsRecord::default();
+        if metrics::decode(bytes, version, &mut Names::default(), &mut record).is_err() {
+            assert!(record.samples.is_empty() && record.exemplars.is_empty() && record.metadata.is_empty());
+        }
+    }
     drop(logs::decode(bytes, &mut Names::default()));
     drop(traces::decode(bytes));
 }
@@ -131,7 +136,8 @@ proptest! {
             encode_metrics(&lost, &mut numbers);
             numbers.roll_back();
             let encoded = metrics::encode(write, &mut numbers, |id| sets.get(id as usize));
-            let record = metrics::decode(&encoded, VERSION, &mut names).unwrap();
+            let mut record = MetricsRecord::default();
+            metrics::decode(&encoded, VERSION, &mut names, &mut record).unwrap();
             numbers.commit();
             let named = |set: u32| names.sets[set as usize].clone();
             let of = |id: u32| sets[id as usize].clone();

@@ -264,10 +264,7 @@ impl<'a> Entry<'a> {
             Labels::from_pairs(found.map(|(name, value, _)| (name, value)).chain(error))
         };
         let (stream, structured, parsed) = (of(Origin::Stream), of(Origin::Structured), of(Origin::Parsed));
-        let all: Vec<(&str, &str)> = [&stream, &structured, &parsed]
-            .into_iter()
-            .flat_map(Labels::iter)
-            .collect();
+        let all: Vec<(&str, &str)> = [&stream, &structured, &parsed].into_iter().flat_map(Labels::iter).collect();
         Sorted { all: Labels::from_pairs(all), stream, structured, parsed }
     }
 
