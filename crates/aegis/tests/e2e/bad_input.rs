@@ -76,10 +76,10 @@ fn remote_write() -> Vec<Row> {
         post(
             "a version we do not speak",
             WRITE,
-            "application/x-protobuf;proto=io.prometheus.write.v2.Request, snappy",
+            "application/x-protobuf;proto=io.prometheus.write.v3.Request, snappy",
             b"",
             415,
-            "`prometheus.WriteRequest` (1.0) is",
+            "`prometheus.WriteRequest` (1.0) and",
         ),
         post("no metric name", WRITE, kind, &write(nameless), 400, "name"),
         post("a label without name", WRITE, kind, &write(bad_label), 400, "label"),
