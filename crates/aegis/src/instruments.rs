@@ -46,6 +46,7 @@ pub(crate) struct Instruments {
     stored: Gauges,
     store_bytes: Gauges,
     memory: Gauge<i64, AtomicI64>,
+    damaged: Gauge<i64, AtomicI64>,
 }
 
 fn seconds() -> Histogram {
@@ -78,6 +79,7 @@ impl Instruments {
             stored: Family::default(),
             store_bytes: Family::default(),
             memory: Gauge::default(),
+            damaged: Gauge::default(),
         };
         let registry = &mut all.registry;
         registry.register("aegis_ingest_items", "Samples, lines and spans made durable", all.written.clone());
@@ -106,6 +108,11 @@ impl Instruments {
         );
         registry.register("aegis_store_items", "What is stored now", all.stored.clone());
         registry.register("aegis_store_bytes", "Bytes on disk by signal", all.store_bytes.clone());
+        registry.register(
+            "aegis_store_damaged_parts",
+            "Parts of segments and blocks that cannot be read",
+            all.damaged.clone(),
+        );
         registry.register("process_resident_memory_bytes", "Memory of this process", all.memory.clone());
         all.create_known();
         all
@@ -135,6 +142,7 @@ impl Instruments {
             set(&self.stored, &vec![("signal", signal.to_owned()), ("kind", "items".to_owned())], status.items);
             set(&self.store_bytes, &vec![("signal", signal.to_owned())], status.disk_bytes);
         }
+        self.damaged.set(i64::try_from(store.problems.len()).unwrap_or(i64::MAX));
         if let Some(bytes) = resident_bytes() {
             self.memory.set(bytes);
         }

@@ -56,6 +56,8 @@ pub(crate) fn write_until_closed(
 /// Moves metrics to blocks, merges blocks, and drops what is too old or too much, until `stop` is dropped.
 pub(crate) fn keep_up_until_stopped(store: &Store, stop: &Receiver<()>) {
     let (mut looks, mut has_failed) = (0_u32, false);
+    // Those found at start have been named then.
+    let mut known = store.status().problems;
     while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(UPKEEP_EVERY) {
         looks = looks.wrapping_add(1);
         // After a failure, as on a full disk, once a minute is enough.
@@ -70,6 +72,14 @@ pub(crate) fn keep_up_until_stopped(store: &Store, stop: &Receiver<()>) {
             && let Err(error) = store.retain(clock::now())
         {
             warn!(error = %chain(&error), "cannot drop old data");
+        }
+        if looks.is_multiple_of(RETENTION_EVERY) {
+            let found = store.status().problems;
+            for problem in found.iter().filter(|problem| !known.contains(problem)) {
+                let (file, offset, reason) = (problem.file.display(), problem.offset, &problem.reason);
+                warn!(%file, offset, %reason, "a part of the store cannot be read; the rest is served");
+            }
+            known = found;
         }
     }
 }
