@@ -1,28 +1,24 @@
 //! Reading everything back at start.
 
+mod metrics;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 
-use signal::{Labels, Timestamp};
+use signal::Timestamp;
 
 use crate::blocks::BlockDir;
 use crate::codec::dictionary::{Dictionary, Names, Numbers};
-use crate::codec::metrics::MetricsRecord;
-use crate::codec::{logs, metrics, traces};
+use crate::codec::{logs, traces};
 use crate::disk::Disk;
 use crate::errors::{OpenError, Retained};
-use crate::head::metrics::MetricsHead;
 use crate::head::{Head, SegmentId};
 use crate::journal::{Journal, SegmentFacts};
 use crate::segment::{self, After, RecordHead, Signal};
 use crate::status::Problem;
 use crate::store::StoreSettings;
 use crate::wire::DecodeError;
-
-/// Samples that are put into the head at once, by two threads.
-const TOGETHER: usize = 128 * 1024;
 
 /// One signal on disk: its segments and what goes with writing them.
 #[derive(Debug)]
@@ -151,9 +147,12 @@ impl Volume {
         let bytes = self.journal.read(id)?;
         let scan = scan(&self.journal, id, &bytes)?;
         let unfinished = unfinished.filter(|_| is_newest);
-        let mut reader = SegmentReader::new(id, scan.version);
+        let mut reader = SegmentReader::new(id);
         let walk = match self.journal.signal() {
-            Signal::Metrics => reader.read_metrics(&scan, unfinished, &mut head.metrics),
+            Signal::Metrics => {
+                let (names, places) = (&mut reader.names, &mut reader.places);
+                metrics::read(&scan, unfinished, names, places, &mut head.metrics)
+            }
             Signal::Logs => walk(&scan, unfinished, |content| reader.read_logs(content, head)),
             Signal::Traces => walk(&scan, unfinished, |content| reader.read_traces(content, head)),
         };
@@ -238,19 +237,14 @@ fn walk(
 /// Puts the records of one segment into the head.
 struct SegmentReader {
     id: SegmentId,
-    /// Format of the records.
-    version: u16,
     names: Names,
     /// Where the segment's label sets are in the head.
     places: Vec<Option<u32>>,
 }
 
-/// Metrics read, with the label sets that are mentioned for the first time.
-type Read = (Vec<Labels>, MetricsRecord);
-
 impl SegmentReader {
-    fn new(id: SegmentId, version: u16) -> Self {
-        Self { id, version, names: Names::default(), places: Vec::new() }
+    fn new(id: SegmentId) -> Self {
+        Self { id, names: Names::default(), places: Vec::new() }
     }
 
     fn read_traces(&mut self, content: &[u8], head: &mut Head) -> Result<Option<Timestamp>, DecodeError> {
@@ -258,45 +252,6 @@ impl SegmentReader {
         let newest = spans.iter().map(|span| span.end.to_timestamp()).max();
         spans.into_iter().for_each(|span| head.traces.push(self.id, Arc::new(span)));
         Ok(newest)
-    }
-
-    /// Reads the records and, meanwhile, puts what was read before into the head.
-    fn read_metrics(&mut self, scan: &segment::Scan<'_>, unfinished: Option<u64>, metrics: &mut MetricsHead) -> Walk {
-        let (sender, receiver) = sync_channel::<Read>(1);
-        std::thread::scope(|scope| {
-            let entering = scope.spawn(move || {
-                let mut places = Vec::new();
-                for (sets, record) in receiver {
-                    places.extend(sets.iter().map(|labels| Some(metrics.find_or_add(labels))));
-                    enter(record, &places, metrics);
-                }
-                places
-            });
-            let mut waiting = MetricsRecord::default();
-            let mut sent = 0;
-            let (names, version) = (&mut self.names, self.version);
-            let mut send = |names: &Names, waiting: &mut MetricsRecord| {
-                let sets = names.sets.iter().skip(sent).cloned().collect();
-                sent = names.sets.len();
-                // The other end takes everything; if it is gone, its panic is passed on below.
-                let room = MetricsRecord { samples: Vec::with_capacity(TOGETHER * 5 / 4), ..MetricsRecord::default() };
-                let _ = sender.send((sets, std::mem::replace(waiting, room)));
-            };
-            let walk = walk(scan, unfinished, |content| {
-                let newest = metrics::decode(content, version, names, &mut waiting)?;
-                if waiting.samples.len() >= TOGETHER {
-                    send(names, &mut waiting);
-                }
-                Ok(newest)
-            });
-            send(names, &mut waiting);
-            drop(sender);
-            match entering.join() {
-                Ok(places) => self.places = places,
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-            walk
-        })
     }
 
     fn read_logs(&mut self, content: &[u8], head: &mut Head) -> Result<Option<Timestamp>, DecodeError> {
@@ -320,16 +275,4 @@ impl SegmentReader {
         let place = self.places.get_mut(set)?;
         Some(*place.get_or_insert_with(|| find(labels)))
     }
-}
-
-/// Puts metrics into the head; `places` holds the ids of label sets by number.
-fn enter(record: MetricsRecord, places: &[Option<u32>], metrics: &mut MetricsHead) {
-    let MetricsRecord { mut samples, histograms, exemplars, metadata } = record;
-    let place = |set: u32| places.get(set as usize).copied().flatten();
-    // Numbers of sets become ids of series.
-    samples.retain_mut(|(id, _)| place(*id).map(|place| *id = place).is_some());
-    metrics.push_many(&samples);
-    metrics.push_histograms(histograms.into_iter().filter_map(|(set, one)| Some((place(set)?, one))));
-    metrics.push_exemplars(exemplars.into_iter().filter_map(|(set, one)| Some((place(set)?, one))));
-    metadata.into_iter().for_each(|metadata| metrics.describe(metadata));
 }
