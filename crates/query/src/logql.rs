@@ -27,6 +27,7 @@ mod eval;
 mod lexer;
 mod parser;
 mod pipeline;
+mod tail;
 pub(crate) mod units;
 
 pub use ast::{
@@ -35,3 +36,4 @@ pub use ast::{
 };
 pub use eval::{Answer, Direction, EvalError, Point, RangeQuery, RangeSeries, StreamAnswer, instant, range};
 pub use parser::{ParseError, parse, parse_selector};
+pub use tail::{KeptLine, LineRunner, LineRunnerError};
