@@ -20,9 +20,11 @@
 //! ```
 
 mod block;
+mod block_file;
 mod blocks;
 mod chunk;
 mod codec;
+mod column;
 mod disk;
 mod errors;
 mod head;
