@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use signal::{
-    AttributeValue, Exemplar, HistogramSample, Labels, SeriesWrite, Span, StreamWrite, Timestamp, WriteBatch,
-};
+use signal::{AttributeValue, Exemplar, HistogramSample, Labels, SeriesWrite, Span, Timestamp, WriteBatch};
 
+use crate::line_gate::LineGate;
 use crate::rejection::{Refusals, excerpt};
 use crate::{Limits, Prepared, Rejection, native};
 
@@ -14,6 +13,7 @@ use crate::{Limits, Prepared, Rejection, native};
 pub struct Intake {
     limits: Limits,
     totals: BTreeMap<&'static str, u64>,
+    lines: LineGate,
 }
 
 /// What may be stored and what may not.
@@ -25,13 +25,13 @@ pub struct Admitted {
     pub rejected: Vec<Rejection>,
 }
 
-type Verdict = Result<(), (&'static str, String)>;
+pub(crate) type Verdict = Result<(), (&'static str, String)>;
 
 impl Intake {
     /// Nothing refused yet.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { limits, totals: BTreeMap::new() }
+        Self { limits, totals: BTreeMap::new(), lines: LineGate::default() }
     }
 
     /// The limits in force.
@@ -44,6 +44,12 @@ impl Intake {
     #[must_use]
     pub fn totals(&self) -> &BTreeMap<&'static str, u64> {
         &self.totals
+    }
+
+    /// Log lines that were cut so far because they were too long ([`LongLines::Truncate`](crate::LongLines)).
+    #[must_use]
+    pub fn truncated_lines(&self) -> u64 {
+        self.lines.truncated()
     }
 
     /// Adds refusals decided elsewhere, by a decoder, to the totals.
@@ -65,7 +71,7 @@ impl Intake {
         let mut refusals = Refusals::default();
         let gate = Gate { limits: self.limits, horizon: now.plus(self.limits.max_future) };
         batch.series.retain_mut(|series| gate.series(series, labels, &mut refusals));
-        batch.streams.retain_mut(|stream| gate.stream(stream, &mut refusals));
+        self.lines.admit(&mut batch.streams, labels, &self.limits, now, &mut refusals);
         batch.spans.retain(|span| keep(gate.span(span), 1, &mut refusals));
         batch.metadata.retain(|family| {
             let limit = ("max_label_value_bytes", gate.limits.max_label_value_bytes);
@@ -78,7 +84,7 @@ impl Intake {
     }
 }
 
-fn keep(verdict: Verdict, items: usize, refusals: &mut Refusals) -> bool {
+pub(crate) fn keep(verdict: Verdict, items: usize, refusals: &mut Refusals) -> bool {
     match verdict {
         Ok(()) => true,
         Err((reason, example)) => {
@@ -106,9 +112,55 @@ pub(crate) fn labels_are_within(labels: &Labels, limits: &Limits) -> bool {
     Gate { limits: *limits, horizon: Timestamp::MAX }.series_labels(labels).is_ok()
 }
 
+/// No more labels than `limit`, which comes with its key.
+pub(crate) fn label_count(what: &str, key: &str, labels: &Labels, limit: usize) -> Verdict {
+    let found = labels.len();
+    if found <= limit {
+        return Ok(());
+    }
+    let shown = excerpt(&labels.to_string());
+    let example = format!("{what} has {found} labels, more than the limit of {limit} ({key}): `{shown}`");
+    Err(("too_many_labels", example))
+}
+
+/// No name and no value longer than it may be.
+pub(crate) fn each_label(labels: &Labels, limits: &Limits) -> Verdict {
+    for (name, value) in labels.iter() {
+        text("label name", name, ("max_label_name_bytes", limits.max_label_name_bytes))?;
+        let (found, limit) = (value.len(), limits.max_label_value_bytes);
+        if found > limit {
+            let example = format!(
+                "value of label `{}` has {found} bytes, more than the limit of {limit} (max_label_value_bytes)",
+                excerpt(name)
+            );
+            return Err(("label_value_too_long", example));
+        }
+    }
+    Ok(())
+}
+
+/// No more attributes than an item may have.
+pub(crate) fn attributes(what: &str, found: usize, limits: &Limits, shown: impl FnOnce() -> String) -> Verdict {
+    let limit = limits.max_attributes;
+    if found <= limit {
+        return Ok(());
+    }
+    let shown = excerpt(&shown());
+    let example = format!("{what} has {found} attributes, more than the limit of {limit} (max_attributes): `{shown}`");
+    Err(("too_many_attributes", example))
+}
+
+/// The refusal of a time that is too far ahead of the clock.
+pub(crate) fn too_far_ahead(at: impl std::fmt::Display, limits: &Limits, shown: &str) -> (&'static str, String) {
+    let ahead = limits.max_future.as_secs();
+    let shown = excerpt(shown);
+    let example = format!("time {at} is more than {ahead} s ahead of our clock (max_future): `{shown}`");
+    ("too_far_in_future", example)
+}
+
 /// Whether labels have been through the gate.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Seen {
+pub(crate) enum Seen {
     Before,
     Never,
 }
@@ -141,30 +193,6 @@ impl Gate {
         self.time(sample.at, || series.to_string())
     }
 
-    fn stream(&self, stream: &mut StreamWrite, refusals: &mut Refusals) -> bool {
-        if !keep(self.stream_labels(&stream.labels), stream.lines.len().max(1), refusals) {
-            return false;
-        }
-        let labels = &stream.labels;
-        stream.lines.retain(|line| {
-            let verdict = self.time(line.at.to_timestamp(), || labels.to_string()).and_then(|()| {
-                let limit = self.limits.max_line_bytes;
-                if line.line.len() > limit {
-                    let found = line.line.len();
-                    let stream = excerpt(&labels.to_string());
-                    let example = format!(
-                        "log line has {found} bytes, more than the limit of {limit} (max_line_bytes): stream `{stream}`"
-                    );
-                    return Err(("line_too_long", example));
-                }
-                self.attributes("log line", line.metadata.len(), || labels.to_string())?;
-                self.each_label(&line.metadata)
-            });
-            keep(verdict, 1, refusals)
-        });
-        !stream.lines.is_empty()
-    }
-
     fn span(&self, span: &Span) -> Verdict {
         let shown = || format!("{} of {}", span.name, span.service());
         if span.trace.is_zero() || span.id.is_zero() {
@@ -179,7 +207,7 @@ impl Gate {
             .chain(span.events.iter().map(|event| event.attributes.len()))
             .chain(span.links.iter().map(|link| link.attributes.len()));
         for found in counts {
-            self.attributes("span", found, shown)?;
+            attributes("span", found, &self.limits, shown)?;
         }
         let limit = ("max_label_name_bytes", self.limits.max_label_name_bytes);
         let mut names = span.attributes.iter().chain(span.resource.iter());
@@ -191,52 +219,8 @@ impl Gate {
             let shown = excerpt(&labels.to_string());
             return Err(("missing_metric_name", format!("series has no metric name: `{shown}`")));
         }
-        self.label_count("series", "max_labels", labels, self.limits.max_labels)?;
-        self.each_label(labels)
-    }
-
-    fn stream_labels(&self, labels: &Labels) -> Verdict {
-        if labels.is_empty() {
-            return Err(("stream_without_labels", "log stream has no labels".to_owned()));
-        }
-        self.label_count("log stream", "max_stream_labels", labels, self.limits.max_stream_labels)?;
-        self.each_label(labels)
-    }
-
-    fn label_count(&self, what: &str, key: &str, labels: &Labels, limit: usize) -> Verdict {
-        let found = labels.len();
-        if found <= limit {
-            return Ok(());
-        }
-        let shown = excerpt(&labels.to_string());
-        let example = format!("{what} has {found} labels, more than the limit of {limit} ({key}): `{shown}`");
-        Err(("too_many_labels", example))
-    }
-
-    fn each_label(&self, labels: &Labels) -> Verdict {
-        for (name, value) in labels.iter() {
-            text("label name", name, ("max_label_name_bytes", self.limits.max_label_name_bytes))?;
-            let (found, limit) = (value.len(), self.limits.max_label_value_bytes);
-            if found > limit {
-                let example = format!(
-                    "value of label `{}` has {found} bytes, more than the limit of {limit} (max_label_value_bytes)",
-                    excerpt(name)
-                );
-                return Err(("label_value_too_long", example));
-            }
-        }
-        Ok(())
-    }
-
-    fn attributes(&self, what: &str, found: usize, shown: impl FnOnce() -> String) -> Verdict {
-        let limit = self.limits.max_attributes;
-        if found <= limit {
-            return Ok(());
-        }
-        let shown = excerpt(&shown());
-        let example =
-            format!("{what} has {found} attributes, more than the limit of {limit} (max_attributes): `{shown}`");
-        Err(("too_many_attributes", example))
+        label_count("series", "max_labels", labels, self.limits.max_labels)?;
+        each_label(labels, &self.limits)
     }
 
     fn exemplar(&self, exemplar: &Exemplar, series: &Labels) -> Verdict {
@@ -257,10 +241,7 @@ impl Gate {
         if at <= self.horizon {
             return Ok(());
         }
-        let shown = excerpt(&shown());
-        let ahead = self.limits.max_future.as_secs();
-        let example = format!("time {at} is more than {ahead} s ahead of our clock (max_future): `{shown}`");
-        Err(("too_far_in_future", example))
+        Err(too_far_ahead(at, &self.limits, &shown()))
     }
 }
 
@@ -268,7 +249,7 @@ impl Gate {
 mod tests {
     use std::sync::Arc;
 
-    use signal::{LogLine, MetricMetadata, Nanos, Sample, SpanId, SpanKind, SpanStatus, TraceId};
+    use signal::{LogLine, MetricMetadata, Nanos, Sample, SpanId, SpanKind, SpanStatus, StreamWrite, TraceId};
 
     use super::*;
 

@@ -23,6 +23,7 @@ pub mod exposition;
 mod intake;
 mod label_cache;
 mod limits;
+mod line_gate;
 pub mod loki_push;
 pub mod native;
 pub mod otlp;
@@ -37,7 +38,7 @@ pub mod scrape;
 mod wire;
 
 pub use intake::{Admitted, Intake};
-pub use limits::Limits;
+pub use limits::{Limits, LongLines};
 pub use prepared::{MetricCounts, Prepared};
 pub use rate::{RateExceeded, SampleRate};
 pub use rejection::{Decoded, Rejection};

@@ -23,6 +23,18 @@ pub struct Limits {
     pub max_label_value_bytes: usize,
     /// Bytes of a log line. Default 256 KiB.
     pub max_line_bytes: usize,
+    /// What becomes of a longer line. Default: it is refused.
+    pub long_lines: LongLines,
+    /// Log streams that may be in use at once: those that received a line within the hour. Default 100,000.
+    pub max_streams: u32,
+    /// Lines a second over all senders. Default: no limit.
+    pub max_lines_per_second: Option<u32>,
+    /// Bytes of lines and structured metadata a second of one stream. Default: no limit.
+    pub max_stream_bytes_per_second: Option<u64>,
+    /// Bytes a stream may bring at once when it was quiet. Default: five seconds' worth of the limit above.
+    pub max_stream_burst_bytes: Option<u64>,
+    /// How old a line may be. Default: any age is taken.
+    pub max_line_age: Option<Duration>,
     /// Attributes of a span, an event or a link, and structured metadata of a line. Default 128.
     pub max_attributes: usize,
     /// Characters of an exemplar's labels, names and values together. Default 128, as OpenMetrics.
@@ -31,6 +43,16 @@ pub struct Limits {
     pub max_histogram_buckets: usize,
     /// How far ahead of our clock a time may be. Default 10 minutes.
     pub max_future: Duration,
+}
+
+/// What becomes of a log line that is too long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LongLines {
+    /// It is refused, and its stream is named.
+    #[default]
+    Refuse,
+    /// Its beginning is kept, and it is counted.
+    Truncate,
 }
 
 impl Default for Limits {
@@ -44,6 +66,12 @@ impl Default for Limits {
             max_label_name_bytes: 1024,
             max_label_value_bytes: 2048,
             max_line_bytes: 256 << 10,
+            long_lines: LongLines::Refuse,
+            max_streams: 100_000,
+            max_lines_per_second: None,
+            max_stream_bytes_per_second: None,
+            max_stream_burst_bytes: None,
+            max_line_age: None,
             max_attributes: 128,
             max_exemplar_chars: 128,
             max_histogram_buckets: 10_000,

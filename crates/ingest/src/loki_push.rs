@@ -3,16 +3,20 @@
 //! Message shapes: `pkg/push/push.proto` of Loki and its HTTP API documentation.
 
 mod json;
+mod protobuf;
 mod selector;
 
-use signal::{Labels, LogLine, Nanos, StreamWrite, WriteBatch};
+use signal::{StreamWrite, WriteBatch};
 
 pub use selector::SelectorError;
 
-use crate::compression::{DecompressError, snappy_within};
+use crate::compression::{Buffers, DecompressError, snappy_within};
+use crate::label_cache::LabelCache;
 use crate::rejection::Refusals;
-use crate::wire::fields;
-use crate::{Decoded, Limits, WireError};
+use crate::{Decoded, Limits, Prepared, Rejection, WireError};
+
+/// Streams whose labels a [`PushDecoder`] remembers at least.
+const REMEMBERED: usize = 1 << 17;
 
 /// Why a push was refused.
 #[derive(Debug, thiserror::Error)]
@@ -60,118 +64,111 @@ pub enum PushError {
 
 /// Reads a JSON push (already opened, if it was gzip).
 ///
+/// A stream without labels is refused alone, unless there is no other.
+///
 /// # Errors
-/// `PushError`; a push is taken as a whole or not at all.
+/// `PushError` when the push as a whole is unreadable or over a limit.
 pub fn decode_json(body: &[u8], limits: &Limits) -> Result<Decoded, PushError> {
     if body.len() > limits.max_decoded_bytes {
         return Err(PushError::TooLarge { found: body.len(), limit: limits.max_decoded_bytes });
     }
-    finish(json::streams(body)?, Refusals::default(), limits)
+    let mut refusals = Refusals::default();
+    let mut streams = Vec::new();
+    let mut first_problem = None;
+    for stream in json::streams(body)? {
+        if stream.labels.is_empty() {
+            refuse_stream(&PushError::NoLabels, stream.lines.len(), &mut refusals);
+            first_problem.get_or_insert(PushError::NoLabels);
+        } else {
+            streams.push(stream);
+        }
+    }
+    let batch = finish(streams, first_problem, limits)?;
+    Ok(Decoded { batch, rejected: refusals.into_rejections() })
 }
 
 /// Reads a snappy-compressed `logproto.PushRequest`.
 ///
+/// Lines without a time are refused alone; so are streams whose labels cannot be read, unless there is no other.
+///
 /// # Errors
-/// `PushError`; lines without a time are refused alone, anything else refuses the push.
+/// `PushError` when the push as a whole is unreadable or over a limit.
 pub fn decode_protobuf(body: &[u8], limits: &Limits) -> Result<Decoded, PushError> {
-    decode_message(&snappy_within(body, limits)?, limits)
+    let pushed = protobuf::read(&snappy_within(body, limits)?, limits, None)?;
+    Ok(Decoded { batch: pushed.batch.into_batch(), rejected: pushed.rejected })
 }
 
-fn decode_message(message: &[u8], limits: &Limits) -> Result<Decoded, PushError> {
-    let mut streams = Vec::new();
-    let mut refusals = Refusals::default();
-    let mut lines = 0;
-    for field in fields(message) {
-        let field = field?;
-        if field.number == 1 {
-            let stream = stream(field.bytes()?, limits.max_items.saturating_sub(lines), &mut refusals)?;
-            lines += stream.lines.len();
-            if lines > limits.max_items {
-                return Err(PushError::TooMany { limit: limits.max_items });
-            }
-            streams.push(stream);
-        }
+/// What a push became.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Pushed {
+    /// To be admitted by [`Intake`](crate::Intake) next.
+    pub batch: Prepared,
+    /// Refused already; the sender is to be told.
+    pub rejected: Vec<Rejection>,
+}
+
+/// Reads the pushes of all senders; shared by all threads.
+///
+/// The labels of a stream that was read before are found by a keyed hash of their text, and opened bodies are read in
+/// memory that is used again. At most 262,144 label sets are remembered.
+#[derive(Debug)]
+pub struct PushDecoder {
+    limits: Limits,
+    labels: LabelCache,
+    buffers: Buffers,
+}
+
+impl PushDecoder {
+    /// Remembers nothing yet. `seed` keys the hash: any number that senders cannot guess.
+    #[must_use]
+    pub fn new(limits: Limits, seed: u64) -> Self {
+        Self { limits, labels: LabelCache::new(seed, REMEMBERED), buffers: Buffers::default() }
     }
-    finish(streams, refusals, limits)
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Like the function [`decode_json`].
+    ///
+    /// # Errors
+    /// `PushError` when the push as a whole is unreadable or over a limit.
+    pub fn decode_json(&self, body: &[u8]) -> Result<Pushed, PushError> {
+        let Decoded { batch, rejected } = decode_json(body, &self.limits)?;
+        Ok(Pushed { batch: Prepared::from(batch), rejected })
+    }
+
+    /// Like the function [`decode_protobuf`].
+    ///
+    /// # Errors
+    /// `PushError` when the push as a whole is unreadable or over a limit.
+    pub fn decode_protobuf(&self, body: &[u8]) -> Result<Pushed, PushError> {
+        let read = |message: &[u8]| protobuf::read(message, &self.limits, Some(&self.labels));
+        self.buffers.snappy_within(body, &self.limits, read)?
+    }
 }
 
-fn finish(streams: Vec<StreamWrite>, refusals: Refusals, limits: &Limits) -> Result<Decoded, PushError> {
+/// One stream is refused, and the others go on.
+fn refuse_stream(problem: &PushError, lines: usize, refusals: &mut Refusals) {
+    let sentence = match std::error::Error::source(problem) {
+        Some(source) => format!("{problem}: {source}"),
+        None => problem.to_string(),
+    };
+    refusals.refuse("invalid_labels", lines.max(1), || sentence);
+}
+
+/// What is left of the streams that could be read. When that is none, `problem` says why.
+fn finish(mut streams: Vec<StreamWrite>, problem: Option<PushError>, limits: &Limits) -> Result<WriteBatch, PushError> {
     if streams.is_empty() {
-        return Err(PushError::NoStreams);
+        return Err(problem.unwrap_or(PushError::NoStreams));
     }
-    if streams.iter().any(|stream| stream.labels.is_empty()) {
-        return Err(PushError::NoLabels);
-    }
-    let mut batch = WriteBatch { streams, ..WriteBatch::default() };
-    if batch.line_count() > limits.max_items {
+    if streams.iter().map(|stream| stream.lines.len()).sum::<usize>() > limits.max_items {
         return Err(PushError::TooMany { limit: limits.max_items });
     }
-    batch.streams.retain(|stream| !stream.lines.is_empty());
-    Ok(Decoded { batch, rejected: refusals.into_rejections() })
-}
-
-fn stream(message: &[u8], most: usize, refusals: &mut Refusals) -> Result<StreamWrite, PushError> {
-    let mut stream = StreamWrite::default();
-    for field in fields(message) {
-        let field = field?;
-        match field.number {
-            1 => {
-                let text = field.text()?;
-                stream.labels = selector::labels(text)
-                    .map_err(|source| PushError::Labels { labels: crate::rejection::excerpt(text), source })?;
-            }
-            // One past the limit is enough to see that there are too many.
-            2 if stream.lines.len() <= most => match entry(field.bytes()?)? {
-                Some(line) => stream.lines.push(line),
-                None => refusals.refuse("line_without_time", 1, || {
-                    format!("log line has no usable timestamp in stream `{}`", stream.labels)
-                }),
-            },
-            _ => {}
-        }
-    }
-    Ok(stream)
-}
-
-/// `None` without a time that fits.
-fn entry(message: &[u8]) -> Result<Option<LogLine>, WireError> {
-    let mut at = None;
-    let mut line = "";
-    let mut metadata = Vec::new();
-    for field in fields(message) {
-        let field = field?;
-        match field.number {
-            1 => at = time(field.bytes()?)?,
-            2 => line = field.text()?,
-            3 => {
-                let mut pair = ("", "");
-                for field in fields(field.bytes()?) {
-                    let field = field?;
-                    match field.number {
-                        1 => pair.0 = field.text()?,
-                        2 => pair.1 = field.text()?,
-                        _ => {}
-                    }
-                }
-                metadata.push(pair);
-            }
-            _ => {}
-        }
-    }
-    Ok(at.map(|at| LogLine { at, line: line.to_owned(), metadata: Labels::from_pairs(metadata) }))
-}
-
-fn time(message: &[u8]) -> Result<Option<Nanos>, WireError> {
-    let (mut seconds, mut nanos) = (0_i64, 0_i64);
-    for field in fields(message) {
-        let field = field?;
-        match field.number {
-            1 => seconds = field.int()?,
-            2 => nanos = field.int()?,
-            _ => {}
-        }
-    }
-    Ok(seconds.checked_mul(1_000_000_000).and_then(|ns| ns.checked_add(nanos)).map(Nanos))
+    streams.retain(|stream| !stream.lines.is_empty());
+    Ok(WriteBatch { streams, ..WriteBatch::default() })
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use crate::Limits;
 /// A batch for [`Intake::admit`](crate::Intake::admit), with the limits its labels are known to keep.
 ///
 /// Any [`WriteBatch`] becomes one with nothing known. [`RemoteWriteDecoder`](crate::remote_write::RemoteWriteDecoder)
-/// makes better ones: it looks at the labels of a series only when it sees them for the first time, and the intake does
-/// not have to look again.
+/// and [`PushDecoder`](crate::loki_push::PushDecoder) make better ones: they look at the labels of a series or stream only
+/// when they see them for the first time, and the intake does not have to look again.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Prepared {
     batch: WriteBatch,
@@ -16,12 +16,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// The labels of every series of `batch` keep `limits`.
+    /// The labels of every series and stream of `batch` keep `limits`.
     pub(crate) fn with_labels_within(batch: WriteBatch, limits: Limits) -> Self {
         Self { batch, labels_within: Some(limits) }
     }
 
-    /// Whether the labels of series are known to keep `limits`.
+    /// Whether the labels of series and streams are known to keep `limits`.
     pub(crate) fn has_labels_within(&self, limits: &Limits) -> bool {
         self.labels_within.as_ref() == Some(limits)
     }

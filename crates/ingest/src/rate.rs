@@ -1,4 +1,4 @@
-//! How many samples a second may come in.
+//! How much a second may come in.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,18 +8,49 @@ use signal::Timestamp;
 /// A limit of samples a second over all senders, with one second's worth in stock for bursts.
 ///
 /// Shared by all threads. A request is let in whole as long as any stock is left, and what it takes beyond the stock is
-/// made up for by those that come next: so no request is too large to get in ever.
+/// made up for by those that come next.
 #[derive(Debug)]
 pub struct SampleRate {
-    per_second: f64,
+    pace: Pace,
     stock: Mutex<Stock>,
 }
 
-#[derive(Debug)]
-struct Stock {
-    samples: f64,
+/// How fast a stock fills up, and how much it holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) per_second: f64,
+    pub(crate) burst: f64,
+}
+
+/// What may come in at once.
+///
+/// Whoever comes while anything is left gets in whole; what is taken beyond the stock is made up for by those that come
+/// next. So nothing is too large to get in ever, and what is sent again after a refusal gets in after a while.
+#[derive(Debug, Default)]
+pub(crate) struct Stock {
+    /// Missing from a full stock; more than that is debt.
+    taken: f64,
     /// When it was filled up last.
     at: Option<Timestamp>,
+}
+
+impl Stock {
+    /// Takes `amount`.
+    ///
+    /// # Errors
+    /// How long until there is something again, when nothing is left at `now`.
+    pub(crate) fn take(&mut self, amount: usize, pace: Pace, now: Timestamp) -> Result<(), Duration> {
+        // A clock that is set back adds nothing, and counts from there.
+        let passed = now.since(self.at.unwrap_or(now));
+        self.at = Some(now);
+        self.taken = (self.taken - passed.as_secs_f64() * pace.per_second).max(0.0);
+        if self.taken >= pace.burst {
+            let seconds = ((self.taken - pace.burst) / pace.per_second).ceil().max(1.0);
+            return Err(Duration::from_secs(seconds as u64));
+        }
+        self.taken += amount as f64;
+        Ok(())
+    }
 }
 
 /// Samples came faster than allowed; none of the request is taken.
@@ -37,7 +68,7 @@ impl SampleRate {
     #[must_use]
     pub fn new(per_second: u32) -> Self {
         let per_second = f64::from(per_second.max(1));
-        Self { per_second, stock: Mutex::new(Stock { samples: per_second, at: None }) }
+        Self { pace: Pace { per_second, burst: per_second }, stock: Mutex::default() }
     }
 
     /// Takes `samples` out of the stock.
@@ -46,16 +77,8 @@ impl SampleRate {
     /// `RateExceeded` when nothing is in stock at `now`.
     pub fn take(&self, samples: usize, now: Timestamp) -> Result<(), RateExceeded> {
         let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
-        // A clock that is set back adds nothing, and counts from there.
-        let passed = now.since(stock.at.unwrap_or(now));
-        stock.at = Some(now);
-        stock.samples = (stock.samples + passed.as_secs_f64() * self.per_second).min(self.per_second);
-        if stock.samples <= 0.0 {
-            let seconds = (-stock.samples / self.per_second).ceil().max(1.0);
-            return Err(RateExceeded { per_second: self.per_second, retry_after: Duration::from_secs(seconds as u64) });
-        }
-        stock.samples -= samples as f64;
-        Ok(())
+        let taken = stock.take(samples, self.pace, now);
+        taken.map_err(|retry_after| RateExceeded { per_second: self.pace.per_second, retry_after })
     }
 }
 

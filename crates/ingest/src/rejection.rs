@@ -15,6 +15,20 @@ pub struct Rejection {
     pub example: String,
 }
 
+/// Reasons that pass by themselves.
+pub(crate) const LINE_RATE: &str = "line_rate";
+pub(crate) const STREAM_RATE: &str = "per_stream_rate_limit";
+pub(crate) const STREAM_LIMIT: &str = "stream_limit";
+
+impl Rejection {
+    /// Whether the same items may be taken later: a rate or the number of streams was exceeded. Over HTTP that is
+    /// 429, and senders come back.
+    #[must_use]
+    pub fn is_for_now(&self) -> bool {
+        [LINE_RATE, STREAM_RATE, STREAM_LIMIT].contains(&self.reason)
+    }
+}
+
 /// What a decoder made of one request: whatever was readable, and what was refused item by item.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Decoded {

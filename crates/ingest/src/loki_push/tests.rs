@@ -2,8 +2,10 @@ use std::error::Error;
 
 use proptest::prelude::*;
 use prost::Message;
+use signal::{Labels, Nanos, Timestamp};
 
 use super::*;
+use crate::Intake;
 
 fn chain(error: &dyn Error) -> String {
     match error.source() {
@@ -191,13 +193,71 @@ fn a_line_without_time_is_refused_alone() {
     assert_eq!((decoded.rejected[0].reason, decoded.rejected[0].count), ("line_without_time", 1));
 }
 
+#[test]
+fn a_stream_with_bad_labels_is_refused_alone() {
+    let entry = Entry { timestamp: Some(Time { seconds: 1, nanos: 5 }), line: "x".to_owned(), metadata: vec![] };
+    let stream = |labels: &str| Stream { labels: labels.to_owned(), entries: vec![entry.clone(); 2], hash: 0 };
+    let push = Push { streams: vec![stream("{a=1}"), stream(r#"{a="1"}"#), stream("{}")] };
+    let decoder = PushDecoder::new(Limits::default(), 7);
+    let decoded = decode_protobuf(&body(&push), &Limits::default()).unwrap();
+    let pushed = decoder.decode_protobuf(&body(&push)).unwrap();
+    assert_eq!((pushed.batch.batch(), &pushed.rejected), (&decoded.batch, &decoded.rejected));
+    assert_eq!(decoded.batch.line_count(), 2);
+    let sentence = "cannot read the stream labels `{a=1}`: at byte 3: expected a quoted string";
+    assert_eq!((decoded.rejected[0].count, &*decoded.rejected[0].example), (4, sentence));
+    let json = br#"{"streams":[{"stream":{},"values":[["1","x"]]},{"stream":{"a":"1"},"values":[["1","x"]]}]}"#;
+    let decoded = decoder.decode_json(json).unwrap();
+    let shown = (decoded.batch.batch().line_count(), &*decoded.rejected[0].example);
+    assert_eq!(shown, (1, "at least one label pair is required per stream"));
+}
+
+#[test]
+fn labels_over_a_limit_are_looked_at_every_time() {
+    let entry = Entry { timestamp: Some(Time { seconds: 1, nanos: 5 }), line: "x".to_owned(), metadata: vec![] };
+    let stream = |labels: &str| Stream { labels: labels.to_owned(), entries: vec![entry.clone()], hash: 0 };
+    let limits = Limits { max_stream_labels: 1, ..Limits::default() };
+    let push = body(&Push { streams: vec![stream(r#"{a="1"}"#), stream(r#"{a="1", b="2"}"#)] });
+    let decoder = PushDecoder::new(limits, 7);
+    let mut intake = Intake::new(limits);
+    for _ in 0..2 {
+        let admitted = intake.admit(decoder.decode_protobuf(&push).unwrap().batch, Timestamp(0));
+        assert_eq!((admitted.batch.line_count(), admitted.rejected[0].reason), (1, "too_many_labels"));
+    }
+}
+
+#[test]
+fn lines_are_read_in_any_order_of_fields() {
+    let line = |fields: &[(u32, &[u8])]| {
+        let mut entry = Vec::new();
+        for (number, content) in fields {
+            prost::encoding::bytes::encode(*number, &content.to_vec(), &mut entry);
+        }
+        let mut stream = Vec::new();
+        prost::encoding::bytes::encode(2, &entry, &mut stream);
+        prost::encoding::string::encode(1, &r#"{a="b"}"#.to_owned(), &mut stream);
+        let mut push = Vec::new();
+        prost::encoding::bytes::encode(1, &stream, &mut push);
+        protobuf::read(&push, &Limits::default(), None).unwrap().batch.into_batch().streams.remove(0).lines.remove(0)
+    };
+    let (time, pair) = (&b"\x10\x05\x08\x01"[..], &b"\x0a\x01m\x12\x01n"[..]);
+    let want = line(&[(1, b"\x08\x01\x10\x05"), (2, b"text"), (3, pair)]);
+    assert_eq!((want.at, want.metadata.get("m")), (Nanos(1_000_000_005), Some("n")));
+    for (case, fields) in [
+        ("time backwards", [(1, time), (2, b"text"), (3, pair), (9, b"")]),
+        ("metadata first", [(3, pair), (1, time), (2, b"text"), (9, b"new")]),
+        ("line twice", [(2, b"old"), (3, pair), (1, time), (2, b"text")]),
+    ] {
+        assert_eq!(line(&fields), want, "{case}");
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_decode_or_err(bytes in proptest::collection::vec(any::<u8>(), 0..300), text in "\\PC{0,60}") {
         let _ = decode_json(&bytes, &Limits::default());
         let _ = decode_json(text.as_bytes(), &Limits::default());
         let _ = decode_protobuf(&bytes, &Limits::default());
-        let _ = decode_message(&bytes, &Limits::default());
+        let _ = protobuf::read(&bytes, &Limits::default(), None);
         let _ = selector::labels(&text);
         let _ = selector::labels(&format!("{{a={text}"));
     }
@@ -217,6 +277,11 @@ proptest! {
         }).collect();
         let push = Push { streams: vec![Stream { labels: format!("{{{}}}", text.join(", ")), entries, hash: 7 }] };
         let decoded = decode_protobuf(&body(&push), &Limits::default()).unwrap();
+        let decoder = PushDecoder::new(Limits::default(), 7);
+        for _ in 0..2 {
+            let pushed = decoder.decode_protobuf(&body(&push)).unwrap();
+            prop_assert_eq!(pushed.batch.batch(), &decoded.batch);
+        }
         let stream = &decoded.batch.streams[0];
         prop_assert_eq!(&stream.labels, &Labels::from_pairs(&labels));
         for (line, (seconds, nanos, text, meta)) in stream.lines.iter().zip(&lines) {
