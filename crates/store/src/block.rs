@@ -26,5 +26,5 @@ mod tests;
 
 pub(crate) use cache::PageCache;
 pub(crate) use merge::{MergeError, merge};
-pub(crate) use reader::{Block, BlockError};
-pub(crate) use writer::{BlockOrigin, BlockSeries, BlockWriter, WriteBlockError};
+pub(crate) use reader::Block;
+pub(crate) use writer::{BlockSeries, BlockWriter};

@@ -11,7 +11,8 @@ use std::sync::{Arc, OnceLock};
 
 use signal::{HistogramSample, Labels, MatchOp, Matcher, Sample, TimeRange, Timestamp, all_match};
 
-use crate::block::{Block, BlockError, PageCache};
+use crate::block::{Block, PageCache};
+use crate::block_file::BlockError;
 use crate::disk::Disk;
 use crate::errors::{FlushError, OpenError};
 use crate::manifest::{Deletion, Manifest, ReadError};

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use signal::{HistogramSample, Labels, Sample, TimeRange};
 
 use super::pages::{Keeping, Pages};
-use super::reader::{Block, BlockError, Texts};
-use super::writer::{BlockSeries, BlockWriter, WriteBlockError};
+use super::reader::{Block, Texts};
+use super::writer::{BlockSeries, BlockWriter};
+use crate::block_file::{BlockError, WriteBlockError};
 
 /// Why blocks could not be merged.
 #[derive(Debug, thiserror::Error)]

@@ -1,8 +1,9 @@
 //! Pages of an open block, from the cache or from the file.
 
 use super::cache::{Kept, Page, PageKey, Part};
-use super::reader::{Block, BlockError};
+use super::reader::Block;
 use super::section::{Kind, PAGE, Piece, unpack};
+use crate::block_file::BlockError;
 use crate::wire::{DecodeError, Reader};
 
 /// Bytes of the longest length of a record.

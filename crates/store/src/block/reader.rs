@@ -1,6 +1,5 @@
 //! An open block.
 
-use std::io;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -8,49 +7,16 @@ use std::sync::{Arc, OnceLock};
 use signal::{HistogramSample, Labels, Matcher, Sample, TimeRange, Timestamp};
 
 use super::cache::{Instants, Kept, LabelGroup, PageCache, PageKey, Part, TOGETHER};
-use super::format::{self, BlockMeta, Footer, HeaderFault};
+use super::format::{BlockMeta, FORMAT, Footer};
 use super::pages::{Keeping, Pages};
 use super::section::{Kind, Piece, Section};
 use super::times::{Column, Place};
 use super::writer::PLACED;
 use super::{floats, histograms, select};
+use crate::block_file::{BlockError, Opened, TRAILER};
 use crate::disk::{Disk, DiskRead};
 use crate::snapshot::Latest;
 use crate::wire::{DecodeError, Reader};
-
-/// Why a block, or something in it, cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BlockError {
-    /// The bytes are not what was written.
-    #[error("`{file}` is damaged at byte {offset}: {what}")]
-    Damaged {
-        /// The block.
-        file: PathBuf,
-        /// Where the part in question begins.
-        offset: u64,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-    /// A newer Aegis wrote it.
-    #[error("`{file}` has format version {found}; this version of Aegis reads up to {known}")]
-    Version {
-        /// The block.
-        file: PathBuf,
-        /// Version in the file.
-        found: u16,
-        /// Newest version this build reads.
-        known: u16,
-    },
-    /// The file system refused.
-    #[error("cannot read `{file}`")]
-    Io {
-        /// The block.
-        file: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-}
 
 /// An immutable block of metrics. In memory are the names of labels and where its pages are; the pages come from the file
 /// as they are asked for. A file that is removed stays readable here.
@@ -67,32 +33,12 @@ pub(crate) struct Block {
 impl Block {
     /// Opens a block; its header, its footer and where its pages are have been checked then, the pages not yet.
     pub(crate) fn open(disk: &dyn Disk, file: &Path, cache: &Arc<PageCache>) -> Result<Self, BlockError> {
-        let io = |source| BlockError::Io { file: file.to_owned(), source };
-        let damaged = |offset, what| BlockError::Damaged { file: file.to_owned(), offset, what };
-        let open = disk.open_read(file).map_err(io)?;
-        let len = open.len().map_err(io)?;
-        let end = len.checked_sub(format::TRAILER as u64).filter(|end| *end >= format::HEADER as u64);
-        let end = end.ok_or_else(|| damaged(0, "it is too short for a block"))?;
-        let mut header = [0; format::HEADER];
-        open.read_at(0, &mut header).map_err(io)?;
-        format::check_header(header).map_err(|fault| match fault {
-            HeaderFault::Damaged(what) => damaged(0, what),
-            HeaderFault::Version(found) => BlockError::Version { file: file.to_owned(), found, known: format::VERSION },
-        })?;
-        let mut trailer = [0; format::TRAILER];
-        open.read_at(end, &mut trailer).map_err(io)?;
-        let (offset, footer_len, checksum) = format::read_trailer(trailer).map_err(|error| damaged(end, error.0))?;
-        if offset.checked_add(u64::from(footer_len)) != Some(end) {
-            return Err(damaged(end, "the footer does not lie before the end"));
-        }
-        let mut bytes = vec![0; footer_len as usize];
-        open.read_at(offset, &mut bytes).map_err(io)?;
-        if crc32c::crc32c(&bytes) != checksum {
-            return Err(damaged(offset, "the footer does not match its checksum"));
-        }
-        let footer = Footer::take(&bytes).map_err(|error| damaged(offset, error.0))?;
-        let block = Self { file: file.to_owned(), open, len, footer, cache: Arc::clone(cache), id: cache.next_block() };
-        block.check_sections(offset)?;
+        let Opened { file, open, len, footer, footer_at } = Opened::open(disk, file, FORMAT)?;
+        let footer = Footer::take(&footer);
+        let damaged = |error: DecodeError| BlockError::Damaged { file: file.clone(), offset: footer_at, what: error.0 };
+        let footer = footer.map_err(damaged)?;
+        let block = Self { file, open, len, footer, cache: Arc::clone(cache), id: cache.next_block() };
+        block.check_sections(footer_at)?;
         Ok(block)
     }
 
@@ -208,7 +154,7 @@ impl Block {
     pub(super) fn damaged(&self, kind: Kind, at: u64, error: DecodeError) -> BlockError {
         let number = usize::try_from(at / super::section::PAGE as u64).unwrap_or(usize::MAX);
         let page = self.section(kind).pages.get(number);
-        let offset = page.map_or(self.len.saturating_sub(format::TRAILER as u64), |page| page.offset);
+        let offset = page.map_or(self.len.saturating_sub(TRAILER as u64), |page| page.offset);
         BlockError::Damaged { file: self.file.clone(), offset, what: error.0 }
     }
 }

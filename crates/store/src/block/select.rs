@@ -8,8 +8,8 @@ use super::beginnings::{Beginning, beginnings};
 use super::format::Footer;
 use super::pages::Pages;
 use super::postings::{IdSet, each_run};
-use super::reader::BlockError;
 use super::section::{Kind, Piece};
+use crate::block_file::BlockError;
 use crate::wire::DecodeError;
 
 /// Bytes of a pair's places.

@@ -13,10 +13,11 @@ use signal::{
 };
 
 use self::values::{histograms, values};
-use super::format::{self, BlockMeta, Footer};
+use super::format::{BlockMeta, FORMAT, Footer};
 use super::section::{self, PagePlace};
-use super::writer::UNFINISHED;
-use super::{Block, BlockError, BlockOrigin, BlockSeries, BlockWriter, PageCache, WriteBlockError, merge};
+use super::{Block, BlockSeries, BlockWriter, PageCache, merge};
+use crate::block_file::UNFINISHED;
+use crate::block_file::{self, BlockError, BlockOrigin, HEADER, TRAILER, WriteBlockError};
 use crate::disk::{Disk, Fault, MemoryDisk};
 use crate::snapshot::Latest;
 
@@ -244,8 +245,8 @@ proptest! {
 
 /// A block in which some bytes of unpacked pages are others, and every checksum is right again.
 fn forged(bytes: &[u8], changes: &[(Index, Index, u8)]) -> Vec<u8> {
-    let end = bytes.len() - format::TRAILER;
-    let (offset, len, _) = format::read_trailer(bytes[end..].try_into().unwrap()).unwrap();
+    let end = bytes.len() - TRAILER;
+    let (offset, len, _) = block_file::read_trailer(bytes[end..].try_into().unwrap()).unwrap();
     let mut footer = Footer::take(&bytes[offset as usize..offset as usize + len as usize]).unwrap();
     let mut pages: Vec<(usize, usize, Vec<u8>)> = Vec::new();
     for (kind, section) in footer.sections.iter().enumerate() {
@@ -263,7 +264,7 @@ fn forged(bytes: &[u8], changes: &[(Index, Index, u8)]) -> Vec<u8> {
         let place = place.index(page.len());
         page[place] = *value;
     }
-    let mut out = bytes[..format::HEADER].to_vec();
+    let mut out = bytes[..HEADER].to_vec();
     for section in &mut footer.sections {
         section.pages.clear();
     }
@@ -276,7 +277,7 @@ fn forged(bytes: &[u8], changes: &[(Index, Index, u8)]) -> Vec<u8> {
     let mut said = Vec::new();
     footer.put(&mut said);
     out.extend_from_slice(&said);
-    out.extend_from_slice(&format::trailer(offset, &said));
+    out.extend_from_slice(&block_file::trailer(offset, &said));
     out
 }
 
@@ -379,7 +380,7 @@ fn damage_is_named_and_the_rest_is_served() {
     bytes[100_000] ^= 1;
     memory.put(Path::new(FILE), bytes);
     let block = open(&disk, FILE).unwrap();
-    let page = format::HEADER + 3 * section::PAGE;
+    let page = HEADER + 3 * section::PAGE;
     assert_eq!(
         block.verify().unwrap_err().to_string(),
         format!("`{FILE}` is damaged at byte {page}: a page does not match its checksum")
@@ -529,7 +530,7 @@ fn released(version: u16) -> PathBuf {
 
 #[test]
 fn every_released_format_is_read() {
-    for version in 1..=format::VERSION {
+    for version in 1..=FORMAT.version {
         let (memory, disk) = disk();
         memory.put(Path::new(FILE), std::fs::read(released(version)).unwrap());
         let block = open(&disk, FILE).unwrap();
@@ -545,7 +546,7 @@ fn every_released_format_is_read() {
 fn write_a_block_of_the_current_format() {
     let (memory, disk) = disk();
     write(&disk, FILE, &large()).unwrap();
-    let file = released(format::VERSION);
+    let file = released(FORMAT.version);
     assert!(!file.exists(), "{} is there", file.display());
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(file, memory.read(Path::new(FILE)).unwrap()).unwrap();

@@ -2,16 +2,17 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use signal::{HistogramSample, Labels, Sample, TimeRange, Timestamp};
 
-use super::format::{self, BlockMeta, Footer};
+use super::format::{BlockMeta, FORMAT, Footer};
 use super::postings::PostingsWriter;
 use super::section::{Kind, SectionWriter, put_record};
 use super::{floats, histograms, times};
-use crate::disk::{Disk, DiskFile};
+use crate::block_file::{BlockOrigin, Output, WriteBlockError};
+use crate::disk::Disk;
 use crate::wire::{DecodeError, Reader, put_bytes, put_len, put_varint};
 
 /// Most samples of a run, so that long blocks can be entered in the middle.
@@ -29,50 +30,6 @@ pub(crate) struct BlockSeries {
     /// Ascending time, each instant once and not among the samples.
     pub(crate) histograms: Vec<HistogramSample>,
 }
-
-/// What a block is to say about its making.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct BlockOrigin {
-    /// How many times its samples have been merged.
-    pub(crate) level: u32,
-    /// Numbers of what it was made from.
-    pub(crate) sources: Vec<u64>,
-}
-
-/// Why a block could not be written. Nothing of it is left but a temporary file that is removed where that is possible.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum WriteBlockError {
-    /// The file system refused.
-    #[error("cannot write `{file}`")]
-    Io {
-        /// The block.
-        file: PathBuf,
-        /// Why not; [`io::ErrorKind::StorageFull`] when there is no space.
-        #[source]
-        source: io::Error,
-    },
-    /// Too much for one block.
-    #[error("`{file}` would hold more than {limit} {what}")]
-    TooLarge {
-        /// The block.
-        file: PathBuf,
-        /// What there is too much of.
-        what: &'static str,
-        /// What is allowed.
-        limit: u64,
-    },
-    /// The caller's series do not ascend.
-    #[error("series {series} is out of order in `{file}`")]
-    Order {
-        /// The block.
-        file: PathBuf,
-        /// The series, as text.
-        series: String,
-    },
-}
-
-/// The name a block has while it is written.
-pub(super) const UNFINISHED: &str = "tmp";
 
 /// A block in the making. Pages go to the file as they fill up; what is kept in memory is the label index.
 #[derive(Debug)]
@@ -100,8 +57,7 @@ struct Room {
 impl BlockWriter {
     /// Begins a block that will be `file`; its directory is there, and nobody else writes there.
     pub(crate) fn create(disk: Arc<dyn Disk>, file: &Path, origin: BlockOrigin) -> Result<Self, WriteBlockError> {
-        let mut out = Output::create(disk, file)?;
-        out.append(&format::header())?;
+        let out = Output::create(disk, file, FORMAT)?;
         let BlockOrigin { level, sources } = origin;
         let range = TimeRange::new(Timestamp::MAX, Timestamp::MIN);
         Ok(Self {
@@ -227,14 +183,7 @@ impl BlockWriter {
         let footer = Footer { meta: self.meta, names: names.names, pairs: names.pairs, sections };
         let mut bytes = Vec::new();
         footer.put(&mut bytes);
-        if bytes.len() > format::FOOTER_LIMIT as usize {
-            let limit = u64::from(format::FOOTER_LIMIT);
-            return Err(WriteBlockError::TooLarge { file: self.out.file.clone(), what: "bytes of footer", limit });
-        }
-        let trailer = format::trailer(self.out.len, &bytes);
-        bytes.extend_from_slice(&trailer);
-        self.out.append(&bytes)?;
-        self.out.finish()?;
+        self.out.finish(bytes)?;
         Ok(footer.meta)
     }
 
@@ -344,55 +293,5 @@ impl Pairs {
             }
         }
         self.last = Some(labels.clone());
-    }
-}
-
-/// The file being written, under a temporary name.
-#[derive(Debug)]
-struct Output {
-    disk: Arc<dyn Disk>,
-    file: PathBuf,
-    unfinished: PathBuf,
-    open: Box<dyn DiskFile>,
-    len: u64,
-    is_finished: bool,
-}
-
-impl Output {
-    fn create(disk: Arc<dyn Disk>, file: &Path) -> Result<Self, WriteBlockError> {
-        let unfinished = file.with_extension(UNFINISHED);
-        let io = |source| WriteBlockError::Io { file: unfinished.clone(), source };
-        let mut open = disk.open(&unfinished).map_err(io)?;
-        // What an earlier attempt left.
-        if open.len().map_err(io)? > 0 {
-            open.truncate(0).map_err(io)?;
-        }
-        Ok(Self { disk, file: file.to_owned(), unfinished, open, len: 0, is_finished: false })
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Result<(), WriteBlockError> {
-        self.open.append(bytes).map_err(|source| WriteBlockError::Io { file: self.unfinished.clone(), source })?;
-        self.len += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<(), WriteBlockError> {
-        let synced = self.open.sync();
-        synced.map_err(|source| WriteBlockError::Io { file: self.unfinished.clone(), source })?;
-        let dir = self.file.parent().unwrap_or_else(|| Path::new(""));
-        let renamed = self.disk.rename(&self.unfinished, &self.file);
-        // From here on the temporary name is gone, or in doubt.
-        self.is_finished = renamed.is_ok();
-        let done = renamed.and_then(|()| self.disk.sync_dir(dir));
-        done.map_err(|source| WriteBlockError::Io { file: self.file.clone(), source })
-    }
-}
-
-impl Drop for Output {
-    fn drop(&mut self) {
-        if !self.is_finished {
-            // Best effort: whoever opens the directory removes what is left.
-            drop(self.disk.remove(&self.unfinished));
-        }
     }
 }

@@ -7,7 +7,8 @@ use signal::{Labels, TimeRange, Timestamp};
 
 use super::write::DAY;
 use super::{BlockDir, BlockSet, OpenBlock};
-use crate::block::{Block, BlockError, BlockOrigin, BlockWriter, MergeError, merge};
+use crate::block::{Block, BlockWriter, MergeError, merge};
+use crate::block_file::{BlockError, BlockOrigin};
 use crate::errors::FlushError;
 
 /// Blocks of about one size that are worth merging.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use signal::{TimeRange, Timestamp};
 
 use super::{BlockDir, BlockSet, OpenBlock};
-use crate::block::{BlockError, BlockOrigin, BlockSeries, BlockWriter, WriteBlockError};
+use crate::block::{BlockSeries, BlockWriter};
+use crate::block_file::{BlockError, BlockOrigin, WriteBlockError};
 use crate::errors::FlushError;
 use crate::head::metrics::{MetricsHead, SeriesHead};
 use crate::head::{Extent, SegmentId};
