@@ -24,6 +24,7 @@
 mod cancel;
 pub mod lex;
 pub mod logql;
+mod parallel;
 pub mod promql;
 pub mod traceql;
 

@@ -27,7 +27,6 @@ mod labels;
 pub(super) mod math;
 mod notes;
 pub(super) mod over;
-mod parallel;
 mod rows;
 mod select;
 mod source;

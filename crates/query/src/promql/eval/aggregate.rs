@@ -4,7 +4,7 @@ use signal::{Histogram, Labels};
 
 use super::call::at;
 use super::keys::{Choice, Places};
-use super::parallel::in_chunks;
+use crate::parallel::in_chunks;
 use super::rows::{Grid, Name, Points, Row, is_present};
 use super::source::Scratch;
 use super::{EvalError, Evaluator, math};

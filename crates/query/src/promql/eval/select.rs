@@ -6,7 +6,7 @@ use signal::{MatchOp, TimeRange, Timestamp};
 use store::{Series, SeriesReader};
 
 use super::over::{Frame, Over, OverCall, extended};
-use super::parallel::in_chunks;
+use crate::parallel::in_chunks;
 use super::rows::{Grid, Name, Row, is_typed, unique};
 use super::source::{Instant, Pick, Scratch, Source, Supply, Windowed};
 use super::{EvalError, Evaluator, Expr, Selector, Subquery, TimeShift, ValueType};

@@ -1,21 +1,20 @@
-//! Work on many series with a few threads.
+//! Work on many things with a few threads.
 
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::EvalError;
-
 /// Cuts `count` items into chunks of `chunk` and works on them with up to `threads` threads, each with a scratch space of
 /// its own. The answers come in the order of the chunks, which do not depend on the number of threads.
-pub(super) fn in_chunks<T, S>(
+pub(crate) fn in_chunks<T, S, E>(
     threads: usize,
     count: usize,
     chunk: usize,
-    work: impl Fn(&mut S, Range<usize>) -> Result<T, EvalError> + Sync,
-) -> Result<Vec<T>, EvalError>
+    work: impl Fn(&mut S, Range<usize>) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, E>
 where
     T: Send,
+    E: Send,
     S: Default,
 {
     let chunk = chunk.max(1);
@@ -27,7 +26,7 @@ where
     }
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
-    let done: Mutex<Vec<(usize, Result<T, EvalError>)>> = Mutex::new(Vec::with_capacity(chunks));
+    let done: Mutex<Vec<(usize, Result<T, E>)>> = Mutex::new(Vec::with_capacity(chunks));
     let run = || {
         let mut scratch = S::default();
         let mut mine = Vec::new();
@@ -66,7 +65,7 @@ mod tests {
                     *seen += 1;
                     Ok(range.collect::<Vec<_>>())
                 };
-                let got = in_chunks::<_, usize>(threads, count, 5, work).unwrap().concat();
+                let got = in_chunks::<_, usize, ()>(threads, count, 5, work).unwrap().concat();
                 assert_eq!(got, (0..count).collect::<Vec<_>>(), "{count} items, {threads} threads");
             }
         }
@@ -75,10 +74,10 @@ mod tests {
     #[test]
     fn the_first_error_ends_it() {
         let work = |(): &mut (), range: Range<usize>| {
-            if range.contains(&3) { Err(EvalError::Canceled) } else { Ok(()) }
+            if range.contains(&3) { Err("three") } else { Ok(()) }
         };
         for threads in [1, 3] {
-            assert_eq!(in_chunks(threads, 10, 2, work), Err(EvalError::Canceled), "{threads} threads");
+            assert_eq!(in_chunks::<(), (), _>(threads, 10, 2, work), Err("three"), "{threads} threads");
         }
     }
 }
