@@ -22,8 +22,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use upstream::{Loki, Options, Prometheus, Secret, Tempo};
 use web::{
-    Admin, Ingress, Operator, Parts, Reader, SampleLimit, View, Views, lifecycle_router, operator_router, otlp_router,
-    router,
+    Admin, Ingress, LineTap, Operator, Parts, Reader, SampleLimit, View, Views, lifecycle_router, operator_router,
+    otlp_router, router,
 };
 
 use crate::audit_commands::audit_dir;
@@ -117,11 +117,12 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
             refused: Box::new(move |refused| instruments.refused(std::slice::from_ref(refused))),
         });
     }
+    let tap = LineTap::default();
     let writer = {
-        let (store, instruments, is_writable) =
-            (Arc::clone(&store), Arc::clone(&instruments), Arc::clone(&is_writable));
+        let (store, instruments, is_writable, tap) =
+            (Arc::clone(&store), Arc::clone(&instruments), Arc::clone(&is_writable), tap.clone());
         thread::Builder::new().name("writer".to_owned()).spawn(move || {
-            writer::write_until_closed(requests, &store, &instruments, &is_writable);
+            writer::write_until_closed(requests, &store, &instruments, &is_writable, &tap);
         })?
     };
     let (retention_stop, retention_stopped) = channel();
@@ -235,6 +236,7 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
     };
     let limits = Limits::default();
     let parts = Parts {
+        tap: tap.clone(),
         promql,
         features,
         views,
@@ -267,6 +269,7 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
     // Only a hint for scripts; a stale one is overwritten by the next start.
     let _ = std::fs::remove_file(&listen_file);
     shutdown.cancel();
+    tap.close();
     // Scrapes end first, with their staleness markers written; then the doors close; then the writer runs dry.
     scraping.await?;
     serving.await?;

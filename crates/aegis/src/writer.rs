@@ -8,7 +8,7 @@ use std::time::Duration;
 use store::Store;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
-use web::{WriteError, WriteRequest};
+use web::{LineTap, WriteError, WriteRequest};
 
 use crate::clock;
 use crate::instruments::Instruments;
@@ -20,12 +20,13 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 /// Looks between two at what is too old or too much.
 const RETENTION_EVERY: u32 = 60;
 
-/// Admits and appends until every sender is gone.
+/// Admits and appends until every sender is gone; `tap` hears of every line that has become durable.
 pub(crate) fn write_until_closed(
     mut requests: mpsc::Receiver<WriteRequest>,
     store: &Store,
     instruments: &Instruments,
     is_writable: &Arc<AtomicBool>,
+    tap: &LineTap,
 ) {
     let mut intake = ingest::Intake::new(ingest::Limits::default());
     let mut was_full = false;
@@ -39,6 +40,7 @@ pub(crate) fn write_until_closed(
         let turn = web::commit(together, &mut intake, store, clock::now());
         instruments.wrote(turn.samples, turn.lines, turn.spans);
         instruments.refused(&turn.rejected);
+        tap.publish(turn.streams);
         let is_full = matches!(turn.error, Some(WriteError::Full(_)));
         if is_full != was_full {
             // A full disk shows on the readiness probe; queries go on.

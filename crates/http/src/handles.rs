@@ -3,6 +3,7 @@
 mod admin;
 mod ingress;
 mod reader;
+mod tap;
 mod views;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ pub(crate) use ingress::conflicting;
 pub use ingress::{Ingress, SampleLimit, Turn, WriteError, WriteRequest, Written, commit};
 pub use reader::{QueryError, Reader};
 use signal::Timestamp;
+pub use tap::{Committed, Followed, LineFollower, LineTap, Missed};
 pub use views::{AlertState, AlertView, BuildInfo, Health, RuleGroupView, RuleKind, RuleView, TargetView, View, Views};
 
 /// What time it is; handed in because this crate reads no clock.

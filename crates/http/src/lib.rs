@@ -37,8 +37,9 @@ mod tempo;
 mod tests;
 
 pub use handles::{
-    Admin, AdminError, AlertState, AlertView, BuildInfo, Clock, Health, Ingress, QueryError, Reader, RuleGroupView,
-    RuleKind, RuleView, SampleLimit, TargetView, Turn, View, Views, WriteError, WriteRequest, Written, commit,
+    Admin, AdminError, AlertState, AlertView, BuildInfo, Clock, Committed, Followed, Health, Ingress, LineFollower,
+    LineTap, Missed, QueryError, Reader, RuleGroupView, RuleKind, RuleView, SampleLimit, TargetView, Turn, View, Views,
+    WriteError, WriteRequest, Written, commit,
 };
 pub use lifecycle::{Reload, lifecycle_router};
 pub use operator::{Evaluated, Operator, Pause, operator_router};

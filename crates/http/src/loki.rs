@@ -4,9 +4,11 @@ mod answer;
 mod fields;
 mod patterns;
 mod push;
+mod tail;
 mod volume;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,8 +18,9 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use query::logql;
 use signal::{Matcher, Nanos};
+use tokio::sync::Semaphore;
 
-use crate::handles::{BuildInfo, Clock, Ingress, Reader};
+use crate::handles::{BuildInfo, Clock, Ingress, LineTap, Reader};
 use crate::json;
 use crate::params::{Params, loki_duration};
 use crate::reply::{Plain, Refusal};
@@ -30,7 +33,12 @@ pub(crate) struct Handles {
     pub(crate) now: Clock,
     pub(crate) limits: ingest::Limits,
     pub(crate) build: BuildInfo,
+    pub(crate) tap: LineTap,
+    /// A permit for each client that tails.
+    pub(crate) tailers: Arc<Semaphore>,
 }
+
+pub(crate) use tail::TAILERS;
 
 /// Loki's `max_entries_limit_per_query`.
 const MAX_LINES: usize = 5_000;
@@ -50,6 +58,7 @@ pub(crate) fn routes(handles: Handles) -> Router {
         .route("/push", post(push::post))
         .route("/query", get(instant).post(instant))
         .route("/query_range", get(range).post(range))
+        .route("/tail", get(tail::tail))
         .route("/labels", get(label_names).post(label_names))
         .route("/label", get(label_names))
         .route("/label/{name}/values", get(label_values).post(label_values))

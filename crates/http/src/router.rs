@@ -8,11 +8,12 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use query::promql::{Features, Settings};
+use tokio::sync::Semaphore;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
-use crate::handles::{Admin, BuildInfo, Clock, Ingress, Reader, Views};
+use crate::handles::{Admin, BuildInfo, Clock, Ingress, LineTap, Reader, Views};
 use crate::health::{self, MetricsText};
 use crate::{loki, otlp, prometheus, tempo};
 
@@ -22,6 +23,8 @@ pub struct Parts {
     pub ingress: Ingress,
     /// The way to the stored signals.
     pub reader: Reader,
+    /// Where lines are heard of that have become durable; filled by the writer.
+    pub tap: LineTap,
     /// Rules, alerts, targets, status; filled by the shell.
     pub views: Views,
     /// What time it is.
@@ -55,6 +58,7 @@ impl Parts {
         Self {
             ingress,
             reader,
+            tap: LineTap::default(),
             views: Views::default(),
             now,
             metrics_text: Arc::new(String::new),
@@ -90,6 +94,8 @@ pub fn router(parts: Parts) -> Router {
         now: parts.now.clone(),
         limits: parts.limits,
         build: parts.build.clone(),
+        tap: parts.tap.clone(),
+        tailers: Arc::new(Semaphore::new(loki::TAILERS)),
     };
     let tempo = tempo::Handles { reader: parts.reader.clone(), now: parts.now.clone(), build: parts.build.clone() };
     let otlp = otlp::Handles { ingress: parts.ingress.clone(), now: parts.now.clone(), limits: parts.limits };

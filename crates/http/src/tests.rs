@@ -8,6 +8,7 @@ mod reading;
 mod refusals;
 mod server;
 mod status;
+mod tail;
 mod traces;
 mod upstreams;
 
@@ -23,7 +24,7 @@ use signal::{LogLine, Timestamp, WriteBatch};
 use store::Store;
 use tower::ServiceExt;
 
-use crate::{Ingress, Parts, Reader, commit, router};
+use crate::{Ingress, LineTap, Parts, Reader, commit, router};
 
 /// 2024-01-25T13:30:00Z
 const NOW: Timestamp = Timestamp(1_706_189_400_000);
@@ -34,13 +35,15 @@ fn parts() -> (Parts, Arc<Store>) {
     let store = Arc::new(Store::in_memory());
     let (ingress, mut requests) = Ingress::new(16);
     let writer = Arc::clone(&store);
+    let tap = LineTap::default();
+    let lines = tap.clone();
     tokio::spawn(async move {
         let mut intake = ingest::Intake::new(ingest::Limits::default());
         while let Some(request) = requests.recv().await {
-            commit(vec![request], &mut intake, &writer, NOW);
+            lines.publish(commit(vec![request], &mut intake, &writer, NOW).streams);
         }
     });
-    (Parts::new(ingress, Reader::new(Arc::clone(&store)), Arc::new(|| NOW)), store)
+    (Parts { tap, ..Parts::new(ingress, Reader::new(Arc::clone(&store)), Arc::new(|| NOW)) }, store)
 }
 
 fn server() -> (Router, Arc<Store>) {

@@ -58,6 +58,8 @@ pub struct Turn {
     pub samples: usize,
     /// Log lines made durable.
     pub lines: usize,
+    /// Those lines, for who follows them.
+    pub streams: Vec<StreamWrite>,
     /// Spans made durable.
     pub spans: usize,
     /// What admission and the store refused, of all requests.
@@ -236,8 +238,8 @@ pub fn commit(requests: Vec<WriteRequest>, intake: &mut ingest::Intake, store: &
         waiting.push((reply, admitted.rejected));
     }
     let answers = append(store, &batches);
-    for ((answer, batch), (reply, mut rejected)) in answers.into_iter().zip(&batches).zip(waiting) {
-        let admitted = Amounts::from(batch);
+    for ((answer, batch), (reply, mut rejected)) in answers.into_iter().zip(batches).zip(waiting) {
+        let admitted = Amounts::from(&batch);
         match &answer {
             Ok(receipt) => {
                 rejected.extend(receipt.refused.iter().map(too_many_series));
@@ -246,6 +248,7 @@ pub fn commit(requests: Vec<WriteRequest>, intake: &mut ingest::Intake, store: &
                 turn.samples += usize::try_from(kept.samples + kept.histograms).unwrap_or(usize::MAX);
                 turn.lines += batch.line_count();
                 turn.spans += batch.spans.len();
+                turn.streams.extend(batch.streams);
             }
             Err(error) => turn.error = Some(error.clone()),
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::http::HeaderMap;
 use axum::response::Response;
-use query::logql::{Answer, Direction, Point, StreamAnswer};
+use query::logql::{Answer, Direction, KeptLine, Point, StreamAnswer};
 use signal::{Labels, Nanos, Sample};
 
 use crate::json;
@@ -12,7 +12,8 @@ use crate::prometheus::{matrix_element, vector_element};
 
 /// How streams are to be shown.
 pub(super) struct Shape {
-    is_categorized: bool,
+    /// Only what identifies the stored stream stands above its lines; the rest stands beside each.
+    pub(super) is_categorized: bool,
     direction: Direction,
 }
 
@@ -43,11 +44,11 @@ pub(super) fn query(answer: &Answer, shape: &Shape) -> String {
     match answer {
         Answer::Streams(streams) => {
             lines = streams.iter().map(|stream| stream.lines.len()).sum();
-            body.push_str(r#""streams","result":"#);
             if shape.is_categorized {
+                body.push_str(r#""streams","encodingFlags":["categorize-labels"],"result":"#);
                 categorized(&mut body, streams, shape.direction);
-                body.push_str(r#","encodingFlags":["categorize-labels"]"#);
             } else {
+                body.push_str(r#""streams","result":"#);
                 json::array(&mut body, streams, merged);
             }
         }
@@ -118,17 +119,41 @@ fn categorized(out: &mut String, streams: &[StreamAnswer], direction: Direction)
         out.push_str(r#","values":"#);
         json::array(out, lines, |out, (at, line, stream)| {
             entry(out, at, line);
-            out.push_str(",{");
-            let parts = [("structuredMetadata", &stream.structured), ("parsed", &stream.parsed)];
-            for (place, (name, labels)) in parts.into_iter().filter(|(_, labels)| !labels.is_empty()).enumerate() {
-                if place > 0 {
-                    out.push(',');
-                }
-                json::string(out, name);
-                out.push(':');
-                json::labels(out, labels);
+            beside(out, &stream.structured, &stream.parsed);
+            out.push(']');
+        });
+        out.push('}');
+    });
+}
+
+/// What categorized lines have as their third element.
+fn beside(out: &mut String, structured: &Labels, parsed: &Labels) {
+    out.push_str(",{");
+    let parts = [("structuredMetadata", structured), ("parsed", parsed)];
+    for (place, (name, labels)) in parts.into_iter().filter(|(_, labels)| !labels.is_empty()).enumerate() {
+        if place > 0 {
+            out.push(',');
+        }
+        json::string(out, name);
+        out.push(':');
+        json::labels(out, labels);
+    }
+    out.push('}');
+}
+
+/// Streams of a tail: neighbours with the same labels together, in the order of the lines.
+pub(super) fn tailed(out: &mut String, lines: &[KeptLine], shape: &Shape) {
+    let above = |line: &KeptLine| if shape.is_categorized { line.stream.clone() } else { line.labels.clone() };
+    json::array(out, lines.chunk_by(|a, b| above(a) == above(b)), |out, lines| {
+        out.push_str(r#"{"stream":"#);
+        json::labels(out, &lines.first().map(above).unwrap_or_default());
+        out.push_str(r#","values":"#);
+        json::array(out, lines, |out, line| {
+            entry(out, line.at, &line.line);
+            if shape.is_categorized {
+                beside(out, &line.structured, &line.parsed);
             }
-            out.push_str("}]");
+            out.push(']');
         });
         out.push('}');
     });
