@@ -47,6 +47,69 @@ impl Chunk {
         Some(Self { first: first.at, last: last.at, count, bytes: Box::from(room.as_slice()) })
     }
 
+    /// The same with `more` behind it, of strictly ascending time after this. `None` when all of them have to be packed
+    /// anew, because they go together in another way than these alone.
+    pub(crate) fn extended(&self, more: &[Sample], room: &mut Vec<u8>) -> Option<Self> {
+        let last = more.last()?;
+        let (kind, rest) = self.bytes.split_first()?;
+        room.clear();
+        room.push(*kind);
+        let mut bytes = Bytes(rest);
+        let mut before = self.last.0;
+        let steps = more.iter().map(|sample| sample.at.0.wrapping_sub(std::mem::replace(&mut before, sample.at.0)));
+        if kind & REGULAR != 0 {
+            // Of one sample it is not known how far apart they will be.
+            let step = if self.count > 1 { bytes.signed()? } else { return None };
+            if !{ steps }.all(|other| other == step) {
+                return None;
+            }
+            put_signed(room, step);
+        } else {
+            let mut step = 0_i64;
+            for _ in 1..self.count {
+                step = step.wrapping_add(bytes.signed()?);
+            }
+            room.extend_from_slice(rest.get(..rest.len() - bytes.0.len())?);
+            for next in steps {
+                put_signed(room, next.wrapping_sub(step));
+                step = next;
+            }
+        }
+        room.extend_from_slice(bytes.0);
+        match kind & !REGULAR {
+            CONSTANT => {
+                let value = u64::from_le_bytes(bytes.array()?);
+                if more.iter().any(|sample| sample.value.to_bits() != value) {
+                    return None;
+                }
+            }
+            BITS => {
+                let mut value = 0_u64;
+                for _ in 0..self.count {
+                    value ^= bytes.xored()?;
+                }
+                for sample in more {
+                    put_xored(room, sample.value.to_bits() ^ value);
+                    value = sample.value.to_bits();
+                }
+            }
+            decimal => {
+                let scale = *SCALES.get(usize::from(decimal - DECIMAL))?;
+                let mut number = 0_i64;
+                for _ in 0..self.count {
+                    number = number.wrapping_add(bytes.signed()?);
+                }
+                for sample in more {
+                    let next = scaled(sample.value, scale)?;
+                    put_signed(room, next.wrapping_sub(number));
+                    number = next;
+                }
+            }
+        }
+        let count = u32::try_from(more.len()).ok().and_then(|more| self.count.checked_add(more))?;
+        Some(Self { first: self.first, last: last.at, count, bytes: Box::from(room.as_slice()) })
+    }
+
     pub(crate) fn first(&self) -> Timestamp {
         self.first
     }
@@ -167,15 +230,17 @@ fn put_values(out: &mut Vec<u8>, samples: &[Sample]) -> u8 {
 
 /// The smallest power of ten that makes every value a whole number and gives it back by division, bit for bit.
 fn scale(samples: &[Sample]) -> Option<usize> {
-    let mut power = 0;
-    for sample in samples {
-        while !fits(sample.value, *SCALES.get(power)?) {
+    let mut by = 1.0;
+    let (mut power, mut changed) = (0, 0);
+    for (at, sample) in samples.iter().enumerate() {
+        while scaled(sample.value, by).is_none() {
             power += 1;
+            by = *SCALES.get(power)?;
+            changed = at;
         }
     }
-    // A power that the last value needs must also fit those before it.
-    let by = *SCALES.get(power)?;
-    samples.iter().all(|sample| fits(sample.value, by)).then_some(power)
+    // A power that a later value needs must also fit those before it.
+    samples.iter().take(changed).all(|sample| scaled(sample.value, by).is_some()).then_some(power)
 }
 
 /// The whole number next to a value that is not too large; without a call where the processor has no instruction for it.
@@ -184,9 +249,11 @@ fn nearest(value: f64) -> f64 {
     if value.abs() < 2_251_799_813_685_248.0 { (value + SHIFT) - SHIFT } else { value.round_ties_even() }
 }
 
-fn fits(value: f64, scale: f64) -> bool {
+/// A value as a whole number, if dividing that gives it back bit for bit.
+fn scaled(value: f64, scale: f64) -> Option<i64> {
     let number = nearest(value * scale);
-    number.abs() < WHOLE && (number as i64 as f64 / scale).to_bits() == value.to_bits()
+    let is_same = number.abs() < WHOLE && (number as i64 as f64 / scale).to_bits() == value.to_bits();
+    is_same.then_some(number as i64)
 }
 
 /// A byte that tells how many zero bytes there are at the end and how many bytes are left, then those.
@@ -212,24 +279,10 @@ impl Bytes<'_> {
     }
 
     fn signed(&mut self) -> Option<i64> {
-        // Nearly every number takes one or two bytes.
-        let value = match *self.0 {
-            [one, ref rest @ ..] if one < 0x80 => {
-                self.0 = rest;
-                u64::from(one)
-            }
-            [one, two, ref rest @ ..] if two < 0x80 => {
-                self.0 = rest;
-                u64::from(one & 0x7f) | u64::from(two) << 7
-            }
-            _ => {
-                let mut reader = Reader::new(self.0);
-                let value = reader.varint().ok()?;
-                self.0 = reader.rest();
-                value
-            }
-        };
-        Some(((value >> 1) as i64) ^ -((value & 1) as i64))
+        let mut reader = Reader::new(self.0);
+        let value = reader.signed().ok();
+        self.0 = reader.rest();
+        value
     }
 
     fn xored(&mut self) -> Option<u64> {
@@ -292,6 +345,35 @@ mod tests {
             let want: Vec<_> =
                 points.into_iter().map(|(at, bits)| Sample { at: Timestamp(at), value: f64::from_bits(bits) }).collect();
             prop_assert_eq!(bits(&back(&Chunk::pack(&want, &mut vec![7]).unwrap())), bits(&want));
+        }
+
+        #[test]
+        fn extending_is_packing_all(
+            numbers in proptest::collection::vec((0_i64..3, -300_i64..300), 2..130),
+            kind in 0..4,
+            is_regular in any::<bool>(),
+            split in 1_usize..129,
+        ) {
+            let mut at = 0;
+            let all: Vec<_> = numbers.iter().map(|(step, number)| {
+                at += if is_regular { 15_000 } else { 1 + step };
+                let value = match kind {
+                    0 => 1.0,
+                    1 => *number as f64,
+                    2 => *number as f64 / 100.0,
+                    _ => (*number as f64).sqrt(),
+                };
+                Sample { at: Timestamp(at), value }
+            }).collect();
+            let (front, back) = all.split_at(split.min(all.len() - 1));
+            let whole = Chunk::pack(&all, &mut Vec::new()).unwrap();
+            let part = Chunk::pack(front, &mut Vec::new()).unwrap();
+            if let Some(extended) = part.extended(back, &mut vec![7]) {
+                prop_assert_eq!((extended.first, extended.last, extended.count), (whole.first, whole.last, whole.count));
+                prop_assert_eq!(extended.bytes, whole.bytes);
+            } else if is_regular && (kind == 0 || kind == 1 && part.bytes.first() == whole.bytes.first()) {
+                prop_assert!(front.len() == 1, "a counter goes on");
+            }
         }
 
         #[test]

@@ -148,13 +148,11 @@ impl Volume {
         let scan = scan(&self.journal, id, &bytes)?;
         let unfinished = unfinished.filter(|_| is_newest);
         let mut reader = SegmentReader::new(id);
+        let mut series = Vec::new();
         let walk = match self.journal.signal() {
-            Signal::Metrics => {
-                let (names, places) = (&mut reader.names, &mut reader.places);
-                metrics::read(&scan, unfinished, names, places, &mut head.metrics)
-            }
-            Signal::Logs => walk(&scan, unfinished, |content| reader.read_logs(content, head)),
-            Signal::Traces => walk(&scan, unfinished, |content| reader.read_traces(content, head)),
+            Signal::Metrics => metrics::read(&scan, unfinished, &mut reader.names, &mut series, &mut head.metrics),
+            Signal::Logs => walk(&scan, scan.records(), unfinished, |content| reader.read_logs(content, head)),
+            Signal::Traces => walk(&scan, scan.records(), unfinished, |content| reader.read_traces(content, head)),
         };
         self.last = walk.last.unwrap_or(self.last);
         let mut facts = walk.facts;
@@ -181,7 +179,7 @@ impl Volume {
                 return Ok(());
             }
             match self.journal.signal() {
-                Signal::Metrics => self.numbers = reader.names.into_numbers(&reader.places),
+                Signal::Metrics => self.numbers = reader.names.into_numbers(&series),
                 Signal::Logs | Signal::Traces => self.dictionary = reader.names.into_dictionary(),
             }
             return self.journal.resume(id, walk.end as u64);
@@ -202,19 +200,20 @@ struct Walk {
     damage: Option<(usize, &'static str)>,
 }
 
-/// Gives the content of every record to `read`, which takes in all of it or nothing and answers its newest instant. The
-/// record of an `unfinished` write and what follows do not count.
-fn walk(
-    scan: &segment::Scan<'_>,
+/// Gives the content of every record of a segment to `read`, which takes in all of it or nothing and answers its newest
+/// instant. The record of an `unfinished` write and what follows do not count.
+fn walk<'a>(
+    scan: &segment::Scan<'a>,
+    records: impl Iterator<Item = segment::Record<'a>>,
     unfinished: Option<u64>,
     mut read: impl FnMut(&[u8]) -> Result<Option<Timestamp>, DecodeError>,
 ) -> Walk {
     let facts = SegmentFacts { has_records: !scan.frames.is_empty(), ..SegmentFacts::default() };
     let mut walk = Walk { facts, end: scan.end, last: None, damage: None };
-    for frame in &scan.frames {
-        let content = match frame.record() {
+    for (offset, record) in records {
+        let content = match record {
             Ok((record, _)) if Some(record.sequence) == unfinished => {
-                walk.end = frame.offset;
+                walk.end = offset;
                 return walk;
             }
             Ok((record, content)) => {
@@ -226,7 +225,7 @@ fn walk(
         match content {
             Ok(newest) => walk.facts.note(newest),
             Err(DecodeError(reason)) => {
-                walk.damage = Some((frame.offset, reason));
+                walk.damage = Some((offset, reason));
                 return walk;
             }
         }

@@ -4,6 +4,7 @@
 //! and what the signal's codec wrote. The first 16 bytes of a segment mean the same in every version.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 
 use crate::wire::{DecodeError, Reader, put_varint};
 
@@ -174,6 +175,16 @@ pub(crate) struct Scan<'a> {
     pub(crate) after: After,
 }
 
+impl<'a> Scan<'a> {
+    /// The records in the frames.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'a>> {
+        self.frames.iter().map(|frame| (frame.offset, frame.record()))
+    }
+}
+
+/// Where a frame begins, and the head and content of the record in it.
+pub(crate) type Record<'a> = (usize, Result<(RecordHead, Content<'a>), DecodeError>);
+
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Frame<'a> {
     /// Where it begins.
@@ -260,30 +271,43 @@ fn take_frame(bytes: &[u8]) -> Result<(&[u8], usize), Option<usize>> {
     if crc32c::crc32c(payload) == crc { Ok((payload, whole)) } else { Err(Some(whole)) }
 }
 
-impl Frame<'_> {
+/// What a signal's codec wrote.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct Content<'a> {
+    /// The whole record.
+    record: Cow<'a, [u8]>,
+    /// Where its head ends.
+    from: usize,
+}
+
+impl Deref for Content<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.record.get(self.from..).unwrap_or_default()
+    }
+}
+
+impl<'a> Frame<'a> {
     /// The record inside: its head and its content.
-    pub(crate) fn record(&self) -> Result<(RecordHead, Cow<'_, [u8]>), DecodeError> {
+    pub(crate) fn record(&self) -> Result<(RecordHead, Content<'a>), DecodeError> {
         let (packing, body) = self.payload.split_first().ok_or(DecodeError("the record ends early"))?;
         let record = match *packing {
-            PLAIN => {
-                let mut reader = Reader::new(body);
-                let head = RecordHead::take(&mut reader)?;
-                return Ok((head, Cow::Borrowed(reader.rest())));
-            }
+            PLAIN => Cow::Borrowed(body),
             SNAPPY => {
                 let len = snap::raw::decompress_len(body).map_err(|_| DecodeError("the record cannot be unpacked"))?;
                 if len > MAX_RECORD {
                     return Err(DecodeError("the record is too large"));
                 }
-                snap::raw::Decoder::new()
-                    .decompress_vec(body)
-                    .map_err(|_| DecodeError("the record cannot be unpacked"))?
+                let record = snap::raw::Decoder::new().decompress_vec(body);
+                Cow::Owned(record.map_err(|_| DecodeError("the record cannot be unpacked"))?)
             }
             _ => return Err(DecodeError("the record is packed in an unknown way")),
         };
         let mut reader = Reader::new(&record);
         let head = RecordHead::take(&mut reader)?;
-        Ok((head, Cow::Owned(reader.rest().to_vec())))
+        let from = record.len() - reader.rest().len();
+        Ok((head, Content { record, from }))
     }
 }
 
@@ -350,8 +374,9 @@ mod tests {
         fn records_survive(contents in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..600), 0..8)) {
             let bytes = segment(&contents.iter().map(Vec::as_slice).collect::<Vec<_>>());
             let scan = scan(&bytes, Signal::Logs).unwrap();
-            let back: Vec<_> = scan.frames.iter().map(|frame| frame.record().unwrap()).collect();
-            let want: Vec<_> = contents.into_iter().enumerate().map(|(at, content)| (head(at as u64), Cow::Owned(content))).collect();
+            let back = scan.frames.iter().map(|frame| frame.record().unwrap());
+            let back: Vec<_> = back.map(|(head, content)| (head, content.to_vec())).collect();
+            let want: Vec<_> = contents.into_iter().enumerate().map(|(at, content)| (head(at as u64), content)).collect();
             prop_assert_eq!(back, want);
         }
 

@@ -71,7 +71,24 @@ impl<'a> Reader<'a> {
         Ok(*first)
     }
 
+    #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, DecodeError> {
+        // Nearly every number takes one or two bytes.
+        match *self.rest {
+            [one, ref rest @ ..] if one < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(one))
+            }
+            [one, two, ref rest @ ..] if two < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(one & 0x7f) | u64::from(two) << 7)
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -87,6 +104,7 @@ impl<'a> Reader<'a> {
         Err(DecodeError("a number is too long"))
     }
 
+    #[inline]
     pub(crate) fn signed(&mut self) -> Result<i64, DecodeError> {
         let value = self.varint()?;
         Ok(((value >> 1) as i64) ^ -((value & 1) as i64))
@@ -119,6 +137,7 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.bytes()?).map_err(|_| DecodeError("a text is not UTF-8"))
     }
 
+    #[inline]
     pub(crate) fn float(&mut self) -> Result<f64, DecodeError> {
         let value = self.varint()?;
         if value == 1 {

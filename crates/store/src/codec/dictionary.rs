@@ -177,10 +177,10 @@ impl Names {
     }
 
     /// The same where sets are called by the ids they have in memory; `ids` holds them by number.
-    pub(crate) fn into_numbers(self, ids: &[Option<u32>]) -> Numbers {
+    pub(crate) fn into_numbers(self, ids: &[u32]) -> Numbers {
         let mut by_id = Vec::new();
         for (number, id) in ids.iter().enumerate() {
-            let Some(place) = id.map(|id| id as usize) else { continue };
+            let place = *id as usize;
             if by_id.len() <= place {
                 by_id.resize(place + 1, NONE);
             }

@@ -79,108 +79,88 @@ pub(crate) fn take_pairs(reader: &mut Reader<'_>) -> Result<Labels, DecodeError>
     Ok(Labels::from_pairs(pairs))
 }
 
-/// A record read back. Label sets are numbers in [`Names`].
+/// What there is in records beside samples. Label sets are numbers in [`Names`].
 #[derive(Debug, Default)]
-pub(crate) struct MetricsRecord {
-    pub(crate) samples: Vec<(u32, Sample)>,
+pub(crate) struct Rare {
     pub(crate) histograms: Vec<(u32, HistogramSample)>,
     pub(crate) exemplars: Vec<(u32, Exemplar)>,
     pub(crate) metadata: Vec<MetricMetadata>,
 }
 
-impl MetricsRecord {
-    /// Forgets what came after there was so much, by kind.
-    fn truncate(&mut self, [samples, histograms, exemplars, metadata]: [usize; 4]) {
-        self.samples.truncate(samples);
-        self.histograms.truncate(histograms);
-        self.exemplars.truncate(exemplars);
-        self.metadata.truncate(metadata);
-    }
-
-    fn lens(&self) -> [usize; 4] {
-        [self.samples.len(), self.histograms.len(), self.exemplars.len(), self.metadata.len()]
-    }
-}
-
-/// Reads a record of a segment of format `version` and adds it to `record`, all of it or nothing; answers its newest
-/// instant.
+/// Reads a record of a segment of format `version` from where [`Names::take_new`] has stopped; answers its newest instant.
+///
+/// `put` gets each sample with the number of its label set, and `rare` the rest; of a record that cannot be read, they may
+/// get a part.
 pub(crate) fn decode(
-    content: &[u8],
+    reader: &mut Reader<'_>,
     version: u16,
-    names: &mut Names,
-    record: &mut MetricsRecord,
+    names: &Names,
+    put: impl FnMut(u32, Sample),
+    rare: &mut Rare,
 ) -> Result<Option<Timestamp>, DecodeError> {
-    let lens @ [samples, histograms, exemplars, _] = record.lens();
-    if let Err(error) = take(content, version, names, record) {
-        record.truncate(lens);
-        return Err(error);
-    }
-    let samples = record.samples.iter().skip(samples).map(|(_, sample)| sample.at);
-    let histograms = record.histograms.iter().skip(histograms).map(|(_, sample)| sample.at);
-    Ok(samples.chain(histograms).chain(record.exemplars.iter().skip(exemplars).map(|(_, one)| one.at)).max())
-}
-
-fn take(content: &[u8], version: u16, names: &mut Names, record: &mut MetricsRecord) -> Result<(), DecodeError> {
-    let reader = &mut Reader::new(content);
-    names.take_new(reader)?;
-    if version < 2 {
-        take_samples_by_series(reader, names, record)?;
-    } else {
-        take_samples(reader, names, record)?;
-    }
+    let mut newest =
+        if version < 2 { take_samples_by_series(reader, names, put)? } else { take_samples(reader, names, put, rare)? };
     for _ in 0..reader.count()? {
         let set = names.take_set(reader)? as u32;
         let labels = take_pairs(reader)?;
         let at = Timestamp(reader.signed()?);
-        record.exemplars.push((set, Exemplar { labels, at, value: reader.float()? }));
+        newest = newest.max(Some(at));
+        rare.exemplars.push((set, Exemplar { labels, at, value: reader.float()? }));
     }
     for _ in 0..reader.count()? {
         let name = reader.text()?.to_owned();
         let kind = kind_from_byte(reader.byte()?)?;
         let (help, unit) = (reader.text()?.to_owned(), reader.text()?.to_owned());
-        record.metadata.push(MetricMetadata { name, kind, help, unit });
+        rare.metadata.push(MetricMetadata { name, kind, help, unit });
     }
-    if reader.is_at_end() { Ok(()) } else { Err(DecodeError("bytes are left over")) }
+    if reader.is_at_end() { Ok(newest) } else { Err(DecodeError("bytes are left over")) }
 }
 
-fn take_samples(reader: &mut Reader<'_>, names: &Names, record: &mut MetricsRecord) -> Result<(), DecodeError> {
+fn take_samples(
+    reader: &mut Reader<'_>,
+    names: &Names,
+    mut put: impl FnMut(u32, Sample),
+    rare: &mut Rare,
+) -> Result<Option<Timestamp>, DecodeError> {
     let count = reader.count()?;
     let sets = names.sets.len() as i64;
-    // A sample takes three bytes at least.
-    record.samples.reserve(count.min(reader.rest().len() / 3 + 1));
-    let (mut set, mut clock) = (0_i64, 0_i64);
+    let (mut set, mut clock, mut newest) = (0_i64, 0_i64, i64::MIN);
     for _ in 0..count {
         set = set.wrapping_add(reader.signed()?);
         if set < 0 || set >= sets {
             return Err(DecodeError("a label set was never written"));
         }
         clock = clock.wrapping_add(reader.signed()?);
-        record.samples.push((set as u32, Sample { at: Timestamp(clock), value: reader.float()? }));
+        newest = newest.max(clock);
+        put(set as u32, Sample { at: Timestamp(clock), value: reader.float()? });
     }
-    for _ in 0..reader.count()? {
+    let histograms = reader.count()?;
+    for _ in 0..histograms {
         let set = names.take_set(reader)? as u32;
         clock = clock.wrapping_add(reader.signed()?);
+        newest = newest.max(clock);
         let histogram = Arc::new(take_histogram(reader)?);
-        record.histograms.push((set, HistogramSample { at: Timestamp(clock), histogram }));
+        rare.histograms.push((set, HistogramSample { at: Timestamp(clock), histogram }));
     }
-    Ok(())
+    Ok((count + histograms > 0).then_some(Timestamp(newest)))
 }
 
 /// The samples of format version 1.
 fn take_samples_by_series(
     reader: &mut Reader<'_>,
     names: &Names,
-    record: &mut MetricsRecord,
-) -> Result<(), DecodeError> {
-    let mut clock = 0_i64;
+    mut put: impl FnMut(u32, Sample),
+) -> Result<Option<Timestamp>, DecodeError> {
+    let (mut clock, mut newest) = (0_i64, None);
     for _ in 0..reader.count()? {
         let set = names.take_set(reader)? as u32;
         for _ in 0..reader.count()? {
             clock = clock.wrapping_add(reader.signed()?);
-            record.samples.push((set, Sample { at: Timestamp(clock), value: reader.float()? }));
+            newest = newest.max(Some(Timestamp(clock)));
+            put(set, Sample { at: Timestamp(clock), value: reader.float()? });
         }
     }
-    Ok(())
+    Ok(newest)
 }
 
 fn kind_to_byte(kind: MetricKind) -> u8 {

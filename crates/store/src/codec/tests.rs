@@ -7,10 +7,11 @@ use signal::{
 };
 
 use super::dictionary::{Dictionary, Names, Numbers};
-use super::metrics::MetricsRecord;
+use super::metrics::Rare;
 use super::{logs, metrics, traces};
 use crate::intake::MetricsWrite;
 use crate::segment::VERSION;
+use crate::wire::{DecodeError, Reader};
 
 fn labels() -> impl Strategy<Value = Labels> {
     proptest::collection::btree_map("[a-z]{1,3}", "[a-zA-Z0-9 ö]{1,8}", 0..4).prop_map(Labels::from_pairs)
@@ -111,13 +112,21 @@ fn encode_logs(streams: &[(Labels, Vec<LogLine>)], dictionary: &mut Dictionary) 
     logs::encode(&borrowed, dictionary)
 }
 
+/// The samples of a record, and what it has beside them.
+fn decode_metrics(bytes: &[u8], version: u16, names: &mut Names) -> Result<(Vec<(u32, Sample)>, Rare), DecodeError> {
+    let (mut samples, mut rare) = (Vec::new(), Rare::default());
+    let reader = &mut Reader::new(bytes);
+    names.take_new(reader)?;
+    let newest = metrics::decode(reader, version, names, |set, sample| samples.push((set, sample)), &mut rare)?;
+    let times = samples.iter().map(|(_, sample)| sample.at).chain(rare.histograms.iter().map(|(_, one)| one.at));
+    assert_eq!(newest, times.chain(rare.exemplars.iter().map(|(_, one)| one.at)).max());
+    Ok((samples, rare))
+}
+
 /// Every decoder over the same bytes, checked only for coming back.
 fn decode_all(bytes: &[u8]) {
     for version in [1, VERSION] {
-        let mut record = MetricsRecord::default();
-        if metrics::decode(bytes, version, &mut Names::default(), &mut record).is_err() {
-            assert!(record.samples.is_empty() && record.exemplars.is_empty() && record.metadata.is_empty());
-        }
+        drop(decode_metrics(bytes, version, &mut Names::default()));
     }
     drop(logs::decode(bytes, &mut Names::default()));
     drop(traces::decode(bytes));
@@ -136,12 +145,11 @@ proptest! {
             encode_metrics(&lost, &mut numbers);
             numbers.roll_back();
             let encoded = metrics::encode(write, &mut numbers, |id| sets.get(id as usize));
-            let mut record = MetricsRecord::default();
-            metrics::decode(&encoded, VERSION, &mut names, &mut record).unwrap();
+            let (samples, record) = decode_metrics(&encoded, VERSION, &mut names).unwrap();
             numbers.commit();
             let named = |set: u32| names.sets[set as usize].clone();
             let of = |id: u32| sets[id as usize].clone();
-            let samples: Vec<_> = record.samples.iter().map(|(set, sample)| (named(*set), *sample)).collect();
+            let samples: Vec<_> = samples.iter().map(|(set, sample)| (named(*set), *sample)).collect();
             prop_assert_eq!(samples, write.samples.iter().map(|(id, sample)| (of(*id), *sample)).collect::<Vec<_>>());
             prop_assert_eq!(record.histograms.len(), write.histograms.len());
             for ((set, back), (id, one)) in record.histograms.iter().zip(&write.histograms) {
@@ -154,7 +162,7 @@ proptest! {
         }
         // Reading on as a writer gives every set its old number.
         let known = names.sets.len();
-        let ids: Vec<_> = (0..known).map(|number| Some(number as u32 + 7)).collect();
+        let ids: Vec<_> = (0..known).map(|number| number as u32 + 7).collect();
         let old = names.sets.clone();
         let mut numbers = names.into_numbers(&ids);
         for (number, set) in old.iter().enumerate() {

@@ -12,7 +12,8 @@ use super::{Extent, Size};
 use crate::index::Index;
 use series::Room;
 pub(crate) use series::{SeriesHead, put_in_order};
-use table::Table;
+pub(crate) use table::Shares;
+use table::{Share, Table};
 
 /// The series of one time between two flushes. A copy is cheap and does not change; the index only grows and is shared
 /// between copies, which ignore what came after them.
@@ -72,24 +73,39 @@ impl MetricsHead {
         }
     }
 
-    pub(crate) fn find_or_add(&mut self, labels: &Labels) -> u32 {
-        if let Some(id) = self.find(labels) {
-            return id;
-        }
-        let id = self.series.len();
-        self.add([SeriesHead::new(labels.clone(), None)]);
-        id
-    }
-
     /// Adds samples of instants that are not there yet.
     pub(crate) fn push_samples(&mut self, samples: impl IntoIterator<Item = (u32, Sample)>) {
         let mut room = Room::default();
         self.series.change(samples, |series, sample| series.push(sample, &mut room));
     }
 
-    /// Like [`push_samples`](Self::push_samples) by two threads, for many.
-    pub(crate) fn push_many(&mut self, samples: &[(u32, Sample)]) {
-        self.series.change_apart(samples, 2, |series, sample, room| series.push(sample, room));
+    /// Leaves this without series and answers them in shares, which several threads fill beside each other, and the
+    /// labels of all by id.
+    pub(crate) fn take_apart(&mut self, shares: Shares) -> (Vec<SeriesShare>, Vec<Labels>) {
+        let labels = self.iter().map(|series| series.labels.clone()).collect();
+        let parts = self.series.take_apart(shares).into_iter();
+        (parts.map(|series| SeriesShare { series, room: Room::default() }).collect(), labels)
+    }
+
+    /// The ids of label sets, found among the `labels` of all series by id; those that are new are added there, and are
+    /// to be added to their shares.
+    pub(crate) fn number(&self, sets: &[Labels], labels: &mut Vec<Labels>) -> Vec<u32> {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let number = |set: &Labels| {
+            let known = index.id(set.fingerprint(), |id| labels.get(id as usize) == Some(set));
+            known.unwrap_or_else(|| {
+                let id = u32::try_from(labels.len()).unwrap_or(u32::MAX);
+                index.add(set, id);
+                labels.push(set.clone());
+                id
+            })
+        };
+        sets.iter().map(number).collect()
+    }
+
+    /// Takes the series back.
+    pub(crate) fn put_together(&mut self, shares: impl IntoIterator<Item = SeriesShare>) {
+        self.series.put_together(shares.into_iter().map(|share| share.series));
     }
 
     /// Adds native histograms of instants that are not there yet.
@@ -136,5 +152,33 @@ impl MetricsHead {
             size.extent = Extent::join(size.extent, series.extent());
         }
         size
+    }
+}
+
+/// Some of the series, in the hands of one thread.
+#[derive(Debug)]
+pub(crate) struct SeriesShare {
+    series: Share<SeriesHead>,
+    room: Room,
+}
+
+impl SeriesShare {
+    /// Adds the next series of this share.
+    pub(crate) fn add(&mut self, labels: Labels) {
+        self.series.push(SeriesHead::new(labels, None));
+    }
+
+    /// Adds a sample of an instant that is not there yet.
+    pub(crate) fn push(&mut self, id: u32, sample: Sample) {
+        self.series.change(id, |series| series.push(sample, &mut self.room));
+    }
+
+    /// Adds a native histogram of an instant that is not there yet.
+    pub(crate) fn push_histogram(&mut self, id: u32, histogram: HistogramSample) {
+        self.series.change(id, |series| series.push_histogram(histogram));
+    }
+
+    pub(crate) fn push_exemplar(&mut self, id: u32, exemplar: Exemplar) {
+        self.series.change(id, |series| series.push_exemplar(exemplar));
     }
 }

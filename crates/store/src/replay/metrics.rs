@@ -1,20 +1,28 @@
-//! Reading the log of metrics back.
+//! Reading the log of metrics back: one thread reads records, others put what is in them into series.
 
-use std::sync::mpsc::sync_channel;
+use std::num::NonZeroUsize;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::{ScopedJoinHandle, available_parallelism};
 
-use signal::Labels;
+use signal::{Exemplar, HistogramSample, Labels, MetricMetadata, Sample, Timestamp};
 
 use super::{Walk, walk};
 use crate::codec::dictionary::Names;
-use crate::codec::metrics::{self, MetricsRecord};
-use crate::head::metrics::MetricsHead;
+use crate::codec::metrics::{self, Rare};
+use crate::head::metrics::{MetricsHead, SeriesShare, Shares};
 use crate::segment;
+use crate::wire::{DecodeError, Reader};
 
-/// Samples that are put into the head at once, by two threads.
-const TOGETHER: usize = 128 * 1024;
-
-/// Metrics read, with the label sets that are mentioned for the first time.
-type Read = (Vec<Labels>, MetricsRecord);
+/// Samples that are handed to another thread at once.
+const TOGETHER: usize = 16 * 1024;
+/// How many times that may wait for one thread.
+const WAITING: usize = 4;
+/// Bytes of records that are unpacked at once.
+const UNPACKED: usize = 512 * 1024;
+/// How many times that may wait for its turn.
+const AHEAD: usize = 4;
+/// Most threads that fill series.
+const THREADS: usize = 8;
 
 /// Reads the records of one segment and, meanwhile, puts what was read before into the head. `places` is where the
 /// segment's label sets are in the head.
@@ -22,50 +30,161 @@ pub(super) fn read(
     scan: &segment::Scan<'_>,
     unfinished: Option<u64>,
     names: &mut Names,
-    places: &mut Vec<Option<u32>>,
+    places: &mut Vec<u32>,
     head: &mut MetricsHead,
 ) -> Walk {
-    let (sender, receiver) = sync_channel::<Read>(1);
+    let threads = available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let shares = Shares::at_most(threads.get().min(THREADS));
+    let (parts, mut labels) = head.take_apart(shares);
     std::thread::scope(|scope| {
-        let entering = scope.spawn(move || {
-            for (sets, record) in receiver {
-                places.extend(sets.iter().map(|labels| Some(head.find_or_add(labels))));
-                enter(record, places, head);
-            }
-        });
-        let mut waiting = MetricsRecord::default();
-        let mut sent = 0;
-        let mut send = |names: &Names, waiting: &mut MetricsRecord| {
-            let sets = names.sets.iter().skip(sent).cloned().collect();
-            sent = names.sets.len();
-            // The other end takes everything; if it is gone, its panic is passed on below.
-            let room = MetricsRecord { samples: Vec::with_capacity(TOGETHER * 5 / 4), ..MetricsRecord::default() };
-            let _ = sender.send((sets, std::mem::replace(waiting, room)));
-        };
-        let walk = walk(scan, unfinished, |content| {
-            let newest = metrics::decode(content, scan.version, names, &mut waiting)?;
-            if waiting.samples.len() >= TOGETHER {
-                send(names, &mut waiting);
-            }
+        let mut hands = Hands { hands: parts.into_iter().map(|share| Hand::new(share, scope)).collect(), shares };
+        let (unpacked, records) = sync_channel(AHEAD);
+        scope.spawn(move || unpack(scan, &unpacked));
+        let walk = walk(scan, records.into_iter().flatten(), unfinished, |content| {
+            let reader = &mut Reader::new(content);
+            names.take_new(reader)?;
+            let known = labels.len();
+            places.extend(head.number(names.sets.get(places.len()..).unwrap_or_default(), &mut labels));
+            (0_u32..).zip(&labels).skip(known).for_each(|(id, labels)| hands.add(id, labels));
+            let (newest, metadata) = hands.take(reader, scan.version, names, places)?;
+            metadata.into_iter().for_each(|metadata| head.describe(metadata));
             Ok(newest)
         });
-        send(names, &mut waiting);
-        drop(sender);
-        if let Err(panic) = entering.join() {
-            std::panic::resume_unwind(panic);
-        }
+        head.put_together(hands.hands.into_iter().map(Hand::join));
         walk
     })
 }
 
-/// Puts metrics into the head; `places` holds the ids of label sets by number.
-fn enter(record: MetricsRecord, places: &[Option<u32>], head: &mut MetricsHead) {
-    let MetricsRecord { mut samples, histograms, exemplars, metadata } = record;
-    let place = |set: u32| places.get(set as usize).copied().flatten();
-    // Numbers of sets become ids of series.
-    samples.retain_mut(|(id, _)| place(*id).map(|place| *id = place).is_some());
-    head.push_many(&samples);
-    head.push_histograms(histograms.into_iter().filter_map(|(set, one)| Some((place(set)?, one))));
-    head.push_exemplars(exemplars.into_iter().filter_map(|(set, one)| Some((place(set)?, one))));
-    metadata.into_iter().for_each(|metadata| head.describe(metadata));
+/// Sends the records of a segment, many at once. Ends early when nobody takes them any more.
+fn unpack<'a>(scan: &segment::Scan<'a>, to: &SyncSender<Vec<segment::Record<'a>>>) {
+    let (mut some, mut bytes) = (Vec::new(), 0);
+    for record in scan.records() {
+        bytes += record.1.as_ref().map_or(0, |(_, content)| content.len());
+        some.push(record);
+        if bytes >= UNPACKED {
+            bytes = 0;
+            if to.send(std::mem::take(&mut some)).is_err() {
+                return;
+            }
+        }
+    }
+    // The last ones may come too late in the same way.
+    let _ = to.send(some);
+}
+
+/// The threads that fill series.
+struct Hands<'scope> {
+    hands: Vec<Hand<'scope>>,
+    shares: Shares,
+}
+
+impl Hands<'_> {
+    fn of(&mut self, id: u32) -> Option<&mut Batch> {
+        self.hands.get_mut(self.shares.of(id)).map(|hand| &mut hand.next)
+    }
+
+    /// Adds the next series.
+    fn add(&mut self, id: u32, labels: &Labels) {
+        if let Some(batch) = self.of(id) {
+            batch.new.push(labels.clone());
+        }
+    }
+
+    /// Gives what is in a record, all of it or nothing, to the threads that have its series. Answers the newest instant and
+    /// what belongs to no series.
+    fn take(
+        &mut self,
+        reader: &mut Reader<'_>,
+        version: u16,
+        names: &Names,
+        places: &[u32],
+    ) -> Result<(Option<Timestamp>, Vec<MetricMetadata>), DecodeError> {
+        let before: Vec<_> = self.hands.iter().map(|hand| hand.next.samples.len()).collect();
+        let mut rare = Rare::default();
+        let place = |set: u32| places.get(set as usize).copied();
+        // Numbers of sets become ids of series.
+        let put = |set: u32, sample: Sample| {
+            if let Some(id) = place(set)
+                && let Some(batch) = self.of(id)
+            {
+                batch.samples.push((id, sample));
+            }
+        };
+        let newest = metrics::decode(reader, version, names, put, &mut rare).inspect_err(|_| {
+            self.hands.iter_mut().zip(&before).for_each(|(hand, before)| hand.next.samples.truncate(*before));
+        })?;
+        for (id, histogram) in rare.histograms.into_iter().filter_map(|(set, one)| Some((place(set)?, one))) {
+            if let Some(batch) = self.of(id) {
+                batch.histograms.push((id, histogram));
+            }
+        }
+        for (id, exemplar) in rare.exemplars.into_iter().filter_map(|(set, one)| Some((place(set)?, one))) {
+            if let Some(batch) = self.of(id) {
+                batch.exemplars.push((id, exemplar));
+            }
+        }
+        self.hands.iter_mut().filter(|hand| hand.next.len() >= TOGETHER).for_each(Hand::send);
+        Ok((newest, rare.metadata))
+    }
+}
+
+/// What is handed to a thread at once, by the ids of series.
+#[derive(Debug, Default)]
+struct Batch {
+    /// Series that are mentioned for the first time.
+    new: Vec<Labels>,
+    samples: Vec<(u32, Sample)>,
+    histograms: Vec<(u32, HistogramSample)>,
+    exemplars: Vec<(u32, Exemplar)>,
+}
+
+impl Batch {
+    fn len(&self) -> usize {
+        self.new.len() + self.samples.len() + self.histograms.len() + self.exemplars.len()
+    }
+
+    /// Puts everything in its place and leaves only memory.
+    fn enter(&mut self, share: &mut SeriesShare) {
+        self.new.drain(..).for_each(|labels| share.add(labels));
+        self.samples.drain(..).for_each(|(id, sample)| share.push(id, sample));
+        self.histograms.drain(..).for_each(|(id, histogram)| share.push_histogram(id, histogram));
+        self.exemplars.drain(..).for_each(|(id, exemplar)| share.push_exemplar(id, exemplar));
+    }
+}
+
+/// A thread that fills a share of the series.
+struct Hand<'scope> {
+    next: Batch,
+    full: SyncSender<Batch>,
+    empty: Receiver<Batch>,
+    thread: ScopedJoinHandle<'scope, SeriesShare>,
+}
+
+impl<'scope> Hand<'scope> {
+    fn new(mut share: SeriesShare, scope: &'scope std::thread::Scope<'scope, '_>) -> Self {
+        let (full, batches): (_, Receiver<Batch>) = sync_channel(WAITING);
+        let (back, empty): (Sender<Batch>, _) = channel();
+        let thread = scope.spawn(move || {
+            for mut batch in batches {
+                batch.enter(&mut share);
+                // At the end nobody takes it back.
+                let _ = back.send(batch);
+            }
+            share
+        });
+        Self { next: Batch::default(), full, empty, thread }
+    }
+
+    fn send(&mut self) {
+        let empty = self.empty.try_recv().unwrap_or_default();
+        // The other end takes everything; if it is gone, its panic is passed on when it is joined.
+        let _ = self.full.send(std::mem::replace(&mut self.next, empty));
+    }
+
+    /// Waits until everything is in its place.
+    fn join(mut self) -> SeriesShare {
+        self.send();
+        drop(self.full);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
 }

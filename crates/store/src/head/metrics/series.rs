@@ -65,14 +65,14 @@ impl SeriesHead {
 
     /// Adds a sample of an instant that is not there yet.
     pub(crate) fn push(&mut self, sample: Sample, room: &mut Room) {
-        self.newest = self.newest.max(sample.at);
+        // What is after everything needs no look at what there is.
+        if self.is_new(sample.at) {
+            self.newest = sample.at;
+            return self.push_in_order(sample, room);
+        }
         let end = self.tail.last().map(|last| last.at).or_else(|| self.chunks().last().map(Chunk::last));
         if end.is_none_or(|end| sample.at > end) {
-            self.tail.push(sample);
-            if self.tail.len() >= TAIL {
-                self.pack_tail(room);
-            }
-            return;
+            return self.push_in_order(sample, room);
         }
         let late = &mut self.rare().late;
         late.insert(late.partition_point(|other| other.at < sample.at), sample);
@@ -83,22 +83,33 @@ impl SeriesHead {
         }
     }
 
+    fn push_in_order(&mut self, sample: Sample, room: &mut Room) {
+        self.tail.push(sample);
+        if self.tail.len() >= TAIL {
+            self.pack_tail(room);
+        }
+    }
+
     /// Packs the tail, together with the last chunk when there is room in that.
     fn pack_tail(&mut self, room: &mut Room) {
-        let tail = std::mem::take(&mut self.tail);
+        let mut tail = std::mem::take(&mut self.tail);
         let chunks = self.chunks_mut();
         let has_room = |last: &&mut Chunk| last.count() + tail.len() <= CHUNK;
         let goes_on = |last: &&mut Chunk| tail.first().is_some_and(|first| last.last() < first.at);
         if let Some(last) = chunks.last_mut().filter(has_room).filter(goes_on) {
-            room.samples.clear();
-            last.unpack(&mut room.samples);
-            room.samples.extend_from_slice(&tail);
-            if let Some(joined) = Chunk::pack(&room.samples, &mut room.bytes) {
-                *last = joined;
-            }
-            return;
+            let joined = last.extended(&tail, &mut room.bytes).or_else(|| {
+                room.samples.clear();
+                last.unpack(&mut room.samples);
+                room.samples.extend_from_slice(&tail);
+                Chunk::pack(&room.samples, &mut room.bytes)
+            });
+            joined.into_iter().for_each(|joined| *last = joined);
+        } else {
+            chunks.extend(Chunk::pack(&tail, &mut room.bytes));
         }
-        chunks.extend(Chunk::pack(&tail, &mut room.bytes));
+        // The next samples find their memory ready.
+        tail.clear();
+        self.tail = tail;
     }
 
     /// Adds a native histogram of an instant that is not there yet.

@@ -51,36 +51,32 @@ impl<T: Clone> Table<T> {
         }
     }
 
-    /// Like [`change`](Self::change), by several threads, each with a part of the values and room of its own.
-    pub(crate) fn change_apart<W: Copy + Sync, R: Default>(
-        &mut self,
-        with: &[(u32, W)],
-        threads: usize,
-        change: impl Fn(&mut T, W, &mut R) + Sync,
-    ) where
-        T: Send + Sync,
-    {
-        let pages = Arc::make_mut(&mut self.pages);
-        let part = pages.len().div_ceil(threads.max(1)).max(1);
-        std::thread::scope(|scope| {
-            for (number, pages) in pages.chunks_mut(part).enumerate() {
-                let change = &change;
-                scope.spawn(move || {
-                    let (first, mut room) = (number * part, R::default());
-                    let mut with = with.iter().peekable();
-                    while let Some((id, _)) = with.peek() {
-                        let number = *id as usize / PAGE;
-                        let page = number.checked_sub(first).and_then(|page| pages.get_mut(page));
-                        let mut page = page.map(Arc::make_mut);
-                        while let Some((id, with)) = with.next_if(|(id, _)| *id as usize / PAGE == number) {
-                            if let Some(value) = page.as_mut().and_then(|page| page.get_mut(*id as usize % PAGE)) {
-                                change(value, *with, &mut room);
-                            }
-                        }
-                    }
-                });
+    /// Leaves this empty and answers its values in shares that change beside each other, until they are put
+    /// [together](Self::put_together).
+    pub(crate) fn take_apart(&mut self, shares: Shares) -> Vec<Share<T>> {
+        let pages = Arc::unwrap_or_clone(std::mem::take(self).pages);
+        let mut parts: Vec<_> = (0..shares.count()).map(|_| Share { pages: Vec::new(), shares }).collect();
+        for (number, page) in pages.into_iter().enumerate() {
+            if let Some(part) = parts.get_mut(number & (shares.count() - 1)) {
+                part.pages.push(Arc::unwrap_or_clone(page));
             }
-        });
+        }
+        parts
+    }
+
+    /// Takes over all shares of one table, in the order in which they were answered.
+    pub(crate) fn put_together(&mut self, parts: impl IntoIterator<Item = Share<T>>) {
+        let mut parts: Vec<_> = parts.into_iter().map(|part| part.pages.into_iter()).collect();
+        let mut pages = Vec::new();
+        let mut len = 0;
+        'all: loop {
+            for part in &mut parts {
+                let Some(page) = part.next() else { break 'all };
+                len += page.len();
+                pages.push(Arc::new(page));
+            }
+        }
+        *self = Self { pages: Arc::new(pages), len: u32::try_from(len).unwrap_or(u32::MAX) };
     }
 
     pub(crate) fn push(&mut self, value: T) {
@@ -99,6 +95,61 @@ impl<T: Clone> Table<T> {
     }
 }
 
+/// Into how many shares a table is taken apart: a power of two. Pages go to them in turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shares {
+    power: u32,
+}
+
+impl Shares {
+    /// At least one, and not more than `most` if that is more.
+    pub(crate) fn at_most(most: usize) -> Self {
+        Self { power: most.max(1).ilog2() }
+    }
+
+    fn count(self) -> usize {
+        1 << self.power
+    }
+
+    /// The number of the share that has the value numbered `id`.
+    pub(crate) fn of(self, id: u32) -> usize {
+        (id as usize / PAGE) & (self.count() - 1)
+    }
+
+    /// Where in its share the page of that value is.
+    fn page(self, id: u32) -> usize {
+        (id as usize / PAGE) >> self.power
+    }
+}
+
+/// A part of a table's values.
+#[derive(Debug)]
+pub(crate) struct Share<T> {
+    /// Every so manieth page of the table.
+    pages: Vec<Vec<T>>,
+    shares: Shares,
+}
+
+impl<T> Share<T> {
+    /// Changes one of the values that lie here.
+    pub(crate) fn change(&mut self, id: u32, change: impl FnOnce(&mut T)) {
+        let page = self.pages.get_mut(self.shares.page(id));
+        if let Some(value) = page.and_then(|page| page.get_mut(id as usize % PAGE)) {
+            change(value);
+        }
+    }
+
+    /// Adds the next of the values that lie here.
+    pub(crate) fn push(&mut self, value: T) {
+        if let Some(page) = self.pages.last_mut().filter(|page| page.len() < PAGE) {
+            return page.push(value);
+        }
+        let mut page = Vec::with_capacity(PAGE);
+        page.push(value);
+        self.pages.push(page);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,9 +164,31 @@ mod tests {
         assert_eq!((copy.get(70), copy.get(150), copy.len()), (Some(&70), None, 150));
         assert_eq!((table.get(70), table.get(99), table.get(150)), (Some(&7), Some(&9), Some(&150)));
         assert_eq!(table.iter().count(), 151);
-        let all: Vec<(u32, u32)> = (0..151).map(|id| (id, id * 2)).collect();
-        table.change_apart(&all, 2, |value, new, _: &mut ()| *value = new);
-        assert!(table.iter().copied().eq((0..151).map(|id| id * 2)));
-        assert_eq!(copy.get(70), Some(&70));
+    }
+
+    #[test]
+    fn shares_make_the_table_they_come_from() {
+        for (case, before, after, shares) in [
+            ("nothing", 0, 0, 2),
+            ("one share", 70, 300, 1),
+            ("a page that is not full", 70, 300, 2),
+            ("full pages", 128, 256, 3),
+            ("more shares than pages", 10, 20, 4),
+            ("nothing new", 150, 150, 2),
+        ] {
+            let mut table = Table::default();
+            (0..before).for_each(|value| table.push(value));
+            let copy = table.clone();
+            let shares = Shares::at_most(shares);
+            let mut parts = table.take_apart(shares);
+            (before..after).for_each(|id| parts[shares.of(id)].push(id));
+            (0..after).for_each(|id| parts[shares.of(id)].change(id, |value| *value *= 2));
+            table.put_together(parts);
+            assert!(table.iter().copied().eq((0..after).map(|id| id * 2)), "{case}");
+            assert_eq!((table.len(), copy.len()), (after, before), "{case}");
+            assert!(copy.iter().copied().eq(0..before), "{case}");
+            table.push(7);
+            assert_eq!(table.get(after), Some(&7), "{case}");
+        }
     }
 }
