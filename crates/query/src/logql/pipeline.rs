@@ -2,6 +2,7 @@
 
 mod entry;
 mod filter;
+mod hints;
 mod ip;
 mod json;
 mod line;
@@ -15,10 +16,13 @@ use regex::Regex;
 use signal::{Labels, LogLine, Matcher, Nanos, go_regex};
 
 pub(super) use entry::{Entry, Error};
-pub(super) use filter::{Filter, TimeBound};
+pub(super) use filter::{Filter, TimeBound, compares};
+pub(super) use hints::{Hints, required_labels, sanitize};
 
 use super::ast::{Extraction, LabelSource, Pick, Stage};
+use entry::{Reason, Take, Tell};
 use line::LineFilter;
+use logfmt::Manner;
 use pattern::Pattern;
 use template::Template;
 
@@ -26,6 +30,7 @@ use template::Template;
 pub(super) struct Pipeline {
     steps: Vec<Step>,
     now: Nanos,
+    hints: Option<Hints>,
 }
 
 /// A stage with everything compiled that can be.
@@ -33,7 +38,8 @@ pub(super) enum Step {
     Line(LineFilter),
     Json,
     JsonPaths(Vec<(String, Vec<json::Part>)>),
-    Logfmt { strict: bool, keep_empty: bool, wanted: Vec<Extraction> },
+    Logfmt(Manner),
+    LogfmtKeys(Manner, Vec<Extraction>),
     Regexp(Regex),
     Pattern(Pattern),
     Unpack,
@@ -56,15 +62,25 @@ impl Pipeline {
     /// # Errors
     /// The reason, for a stage that did not come through the parser and does not compile.
     pub(super) fn new(stages: &[Stage], now: Nanos) -> Result<Self, String> {
+        Self::with_hints(stages, now, None)
+    }
+
+    /// The same for somebody who will only look at some labels: those that parsers find are told apart by name and the
+    /// unwanted ones passed over. Lines, errors and wanted labels are what they are without hints, except that hints
+    /// without any name parse nothing and find nothing malformed.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(super) fn with_hints(stages: &[Stage], now: Nanos, hints: Option<Hints>) -> Result<Self, String> {
         let steps = stages.iter().map(compile_stage).collect::<Result<_, _>>()?;
-        Ok(Self { steps, now })
+        Ok(Self { steps, now, hints })
     }
 
     /// What is left of a line; `None` when a filter refuses it.
     pub(super) fn run<'a>(&self, stream: &'a Labels, line: &'a LogLine) -> Option<Entry<'a>> {
         let mut entry = Entry::new(stream, line);
         for step in &self.steps {
-            if !step.run(&mut entry, self.now) {
+            if !step.run(&mut entry, self.now, self.hints.as_ref()) {
                 return None;
             }
         }
@@ -84,9 +100,12 @@ impl Pipeline {
                     filter.collect_time_bounds(&mut bounds);
                     may_be_shadowed |= shadowable && bounds.len() > before;
                 }
-                Step::Json | Step::Logfmt { .. } | Step::Unpack => shadowable = true,
+                Step::Json | Step::Logfmt(_) | Step::Unpack => shadowable = true,
                 // These name what they set; a bound on a name set here is not about the line's own time.
                 Step::JsonPaths(paths) if paths.iter().any(|(name, _)| is_timestamp(name)) => {
+                    return (bounds, may_be_shadowed);
+                }
+                Step::LogfmtKeys(_, wanted) if wanted.iter().any(|one| is_timestamp(&one.label)) => {
                     return (bounds, may_be_shadowed);
                 }
                 Step::Regexp(regex) if regex.capture_names().flatten().any(is_timestamp) => {
@@ -98,6 +117,7 @@ impl Pipeline {
                 }
                 Step::Line(_)
                 | Step::JsonPaths(_)
+                | Step::LogfmtKeys(..)
                 | Step::Regexp(_)
                 | Step::Pattern(_)
                 | Step::LineFormat(_)
@@ -136,7 +156,8 @@ pub(super) fn compile_stage(stage: &Stage) -> Result<Step, String> {
             for one in wanted {
                 logfmt::check_key(&one.path)?;
             }
-            Step::Logfmt { strict: *strict, keep_empty: *keep_empty, wanted: wanted.clone() }
+            let manner = Manner { strict: *strict, keep_empty: *keep_empty };
+            if wanted.is_empty() { Step::Logfmt(manner) } else { Step::LogfmtKeys(manner, wanted.clone()) }
         }
         Stage::Regexp(pattern) => {
             let regex = go_regex::compile(pattern).map_err(|reason| duplicate_capture(pattern).unwrap_or(reason))?;
@@ -195,33 +216,43 @@ fn label_formats(formats: &[(String, LabelSource)]) -> Result<Vec<(String, Sourc
 
 impl Step {
     /// Applies itself; false when the line is refused.
-    fn run(&self, entry: &mut Entry<'_>, now: Nanos) -> bool {
+    fn run(&self, entry: &mut Entry<'_>, now: Nanos, hints: Option<&Hints>) -> bool {
+        let parses = matches!(
+            self,
+            Self::Json
+                | Self::JsonPaths(_)
+                | Self::Logfmt(_)
+                | Self::LogfmtKeys(..)
+                | Self::Regexp(_)
+                | Self::Pattern(_)
+        );
+        if parses && hints.is_some_and(Hints::is_empty) {
+            return true;
+        }
         match self {
             Self::Line(filter) => return filter.holds(&entry.line),
             Self::Filter(filter) => return filter.holds(entry),
-            Self::Json => entry.parse(Error::Json, json::flatten),
-            Self::JsonPaths(paths) => entry.parse(Error::Json, |line, found| json::pick(line, paths, found)),
-            Self::Logfmt { strict, keep_empty, wanted } => {
-                entry.parse(Error::Logfmt, |line, found| logfmt::decode(line, *strict, *keep_empty, wanted, found));
+            Self::Json => entry.parse(Error::Json, |line, tell| json::flatten(line, hints, tell)),
+            Self::JsonPaths(paths) => entry.parse(Error::Json, |line, tell| json::pick(line, paths, hints, tell)),
+            Self::Logfmt(manner) => {
+                entry.parse(Error::Logfmt, |line, tell| logfmt::decode(line, *manner, hints, tell));
             }
-            Self::Regexp(regex) => entry.parse(Error::Json, |line, found| {
-                if let Some(captures) = regex.captures(line) {
-                    for name in regex.capture_names().flatten() {
-                        if let Some(value) = captures.name(name) {
-                            found.push((Cow::Owned(name.to_owned()), Cow::Borrowed(value.as_str())));
-                        }
+            Self::LogfmtKeys(manner, wanted) => {
+                entry.parse(Error::Logfmt, |line, tell| logfmt::pick(line, *manner, wanted, hints, tell));
+            }
+            Self::Regexp(regex) => entry.parse(Error::Json, |line, tell| match_groups(regex, line, hints, tell)),
+            Self::Pattern(pattern) => entry.parse(Error::Json, |line, tell| {
+                pattern.capture(line, |name, value| {
+                    if hints.is_none_or(|hints| hints.wants(name)) {
+                        tell(Take::First, Cow::Owned(name.to_owned()), Cow::Borrowed(value));
                     }
-                }
-                Ok(())
-            }),
-            Self::Pattern(pattern) => entry.parse(Error::Json, |line, found| {
-                pattern.capture(line, found);
+                });
                 Ok(())
             }),
             Self::Unpack => {
                 let mut packed = None;
-                entry.parse(Error::Json, |line, found| {
-                    packed = json::unpack(line, found)?;
+                entry.parse(Error::Json, |line, tell| {
+                    packed = json::unpack(line, hints, tell)?;
                     Ok(())
                 });
                 if let Some(line) = packed {
@@ -262,17 +293,47 @@ impl Step {
         true
     }
 
+    /// Templates see the labels as they are before any of them sets one.
     fn format_labels(formats: &[(String, Source)], entry: &mut Entry<'_>, now: Nanos) {
+        let mut rendered = None;
         for (name, source) in formats {
             match source {
                 Source::Label(from) => entry.rename(from, name),
-                Source::Template(template) => match template.render(entry, now) {
-                    Ok(text) => entry.format(name, text),
-                    Err(reason) => entry.fail(Error::Template, reason),
-                },
+                Source::Template(_) => {
+                    let texts = rendered.get_or_insert_with(|| {
+                        let templates = formats.iter().filter_map(|(_, source)| match source {
+                            Source::Template(template) => Some(template.render(entry, now)),
+                            Source::Label(_) => None,
+                        });
+                        templates.collect::<Vec<_>>().into_iter()
+                    });
+                    match texts.next() {
+                        Some(Ok(text)) => entry.format(name, text),
+                        Some(Err(reason)) => entry.fail(Error::Template, reason),
+                        None => {}
+                    }
+                }
             }
         }
     }
+}
+
+/// The named groups of the first match; one that took no part is empty.
+fn match_groups<'x>(
+    regex: &Regex,
+    line: &'x str,
+    hints: Option<&Hints>,
+    tell: &mut Tell<'_, 'x>,
+) -> Result<(), Reason> {
+    if let Some(captures) = regex.captures(line) {
+        for name in regex.capture_names().flatten() {
+            if hints.is_none_or(|hints| hints.wants(name)) {
+                let value = captures.name(name).map_or("", |group| group.as_str());
+                tell(Take::First, Cow::Owned(name.to_owned()), Cow::Borrowed(value));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn picked(matcher: &Matcher, entry: &Entry<'_>) -> bool {

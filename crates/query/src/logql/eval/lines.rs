@@ -10,7 +10,7 @@ use store::Snapshot;
 use super::{Direction, EvalError, MAX_ANSWER_BYTES, RangeQuery, StreamAnswer};
 use crate::Cancel;
 use crate::logql::ast::LogExpr;
-use crate::logql::pipeline::{Entry, Pipeline, TIMESTAMP};
+use crate::logql::pipeline::{Entry, Hints, Pipeline, TIMESTAMP};
 
 /// How many lines may pass between two looks at the flag.
 const PATIENCE: usize = 1024;
@@ -25,7 +25,12 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(log: &LogExpr, now: Nanos) -> Result<Self, EvalError> {
-        let pipeline = Pipeline::new(&log.stages, now).map_err(|reason| EvalError::Stage { reason })?;
+        Self::with_hints(log, now, None)
+    }
+
+    /// For somebody who looks at some labels only.
+    pub(super) fn with_hints(log: &LogExpr, now: Nanos, hints: Option<Hints>) -> Result<Self, EvalError> {
+        let pipeline = Pipeline::with_hints(&log.stages, now, hints).map_err(|reason| EvalError::Stage { reason })?;
         let (found, may_be_shadowed) = pipeline.time_bounds();
         let mut bounds = (Nanos(i64::MIN), Nanos(i64::MAX));
         for bound in found {

@@ -8,7 +8,7 @@ use super::EvalError;
 use super::lines::Reader;
 use super::metric::{Evaluation, Row};
 use crate::logql::ast::{Conversion, Grouping, RangeExpr, RangeOp};
-use crate::logql::pipeline::{Entry, Error, Filter};
+use crate::logql::pipeline::{Entry, Error, Filter, Hints, required_labels};
 use crate::logql::units::{parse_bytes, parse_duration};
 
 /// Most values one function may yield, over all series and steps.
@@ -67,7 +67,8 @@ fn read(
     evaluation: &Evaluation<'_>,
     (start, end): (Nanos, Nanos),
 ) -> Result<HashMap<Labels, Vec<Sample>>, EvalError> {
-    let reader = Reader::new(&expr.log, end)?;
+    let hints = required_labels(expr, grouping).map(Hints::new);
+    let reader = Reader::with_hints(&expr.log, end, hints)?;
     let filters = expr.unwrap.iter().flat_map(|unwrap| &unwrap.filters).map(Filter::new).collect::<Result<Vec<_>, _>>();
     let filters = filters.map_err(|reason| EvalError::Stage { reason })?;
     let (start, end) = reader.narrow(start, end);

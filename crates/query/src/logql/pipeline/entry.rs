@@ -5,8 +5,27 @@ use std::collections::HashMap;
 
 use signal::{Labels, LogLine, Nanos};
 
-/// What a parser found in a line, in order: names and values.
-pub(super) type Found<'x> = Vec<(Cow<'x, str>, Cow<'x, str>)>;
+use super::hints::TAKEN;
+
+/// Why a line could not be read, for `__error_details__`.
+pub(super) type Reason = Cow<'static, str>;
+
+/// What becomes of a value that a parser found when there is a label of that name already. A name that a stored label
+/// has gets `_extracted` appended first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Take {
+    /// What was parsed first stays, also by an earlier stage.
+    First,
+    /// The new value counts.
+    Last,
+    /// There is no value: the label becomes empty unless one is there.
+    Missing,
+    /// There is no value: the label becomes empty unless a stored one has the name.
+    Blank,
+}
+
+/// Where a parser tells of what it finds: names and values in order.
+pub(super) type Tell<'t, 'x> = dyn FnMut(Take, Cow<'x, str>, Cow<'x, str>) + 't;
 
 /// What went wrong with a line; the line is kept and says so in `__error__`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,9 +80,9 @@ pub(crate) struct Entry<'a> {
     structured: &'a Labels,
     changes: Vec<Change<'a>>,
     /// Place of each change by name, kept only when there are many.
-    places: HashMap<String, usize>,
+    places: Option<HashMap<String, usize>>,
     error: Option<Error>,
-    details: String,
+    details: Reason,
 }
 
 /// The labels of a line, apart and together.
@@ -77,16 +96,22 @@ pub(crate) struct Sorted {
 
 impl<'a> Entry<'a> {
     pub(super) fn new(stream: &'a Labels, line: &'a LogLine) -> Self {
-        Self {
+        let mut entry = Self {
             at: line.at,
             line: Cow::Borrowed(&line.line),
             stream,
             structured: &line.metadata,
             changes: Vec::new(),
-            places: HashMap::new(),
+            places: None,
             error: None,
-            details: String::new(),
+            details: Cow::Borrowed(""),
+        };
+        for (name, value) in &line.metadata {
+            if stream.get(name).is_some() {
+                entry.set(Cow::Owned(format!("{name}{TAKEN}")), Some(Cow::Borrowed(value)), Origin::Structured);
+            }
         }
+        entry
     }
 
     /// The value of a label, also of `__error__`.
@@ -98,23 +123,15 @@ impl<'a> Entry<'a> {
         }
         match self.change(name) {
             Some(change) => change.value.as_deref(),
-            None => self.structured.get(name).or_else(|| self.stream.get(name)),
-        }
-    }
-
-    fn origin(&self, name: &str) -> Option<Origin> {
-        match self.change(name) {
-            Some(change) => change.value.is_some().then_some(change.origin),
-            None if self.structured.get(name).is_some() => Some(Origin::Structured),
-            None => self.stream.get(name).map(|_| Origin::Stream),
+            None => self.stream.get(name).or_else(|| self.structured.get(name)),
         }
     }
 
     fn place(&self, name: &str) -> Option<usize> {
-        if self.changes.len() <= FEW {
-            return self.changes.iter().position(|change| change.name == name);
+        match &self.places {
+            None => self.changes.iter().position(|change| change.name == name),
+            Some(places) => places.get(name).copied(),
         }
-        self.places.get(name).copied()
     }
 
     fn change(&self, name: &str) -> Option<&Change<'a>> {
@@ -130,17 +147,38 @@ impl<'a> Entry<'a> {
         self.changes.push(Change { name, value, origin });
         // A line may hold tens of thousands of names; each is then found without looking at all others.
         if self.changes.len() > FEW {
-            for (at, change) in self.changes.iter().enumerate().skip(self.places.len()) {
-                self.places.insert(change.name.to_string(), at);
+            let places = self.places.get_or_insert_default();
+            for (at, change) in self.changes.iter().enumerate().skip(places.len()) {
+                places.insert(change.name.to_string(), at);
             }
         }
     }
 
-    /// A parser's finding: a name that is taken by a stored label gets `_extracted` appended.
-    fn set_parsed(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
-        let taken = self.stream.get(&name).is_some() || self.structured.get(&name).is_some();
-        let name = if taken { Cow::Owned(format!("{name}_extracted")) } else { name };
+    /// A parser's finding.
+    fn set_parsed(&mut self, take: Take, name: Cow<'a, str>, value: Cow<'a, str>) {
+        let taken = self.stream.get(&name).is_some() || self.is_structured(&name);
+        let absent = match take {
+            Take::First | Take::Last => false,
+            Take::Missing => self.get(&name).is_some(),
+            Take::Blank => taken,
+        };
+        if absent {
+            return;
+        }
+        let name =
+            if taken && matches!(take, Take::First | Take::Last) { Cow::Owned(format!("{name}{TAKEN}")) } else { name };
+        if take == Take::First && self.place(&name).is_some() {
+            return;
+        }
         self.set(name, Some(value), Origin::Parsed);
+    }
+
+    /// Whether the label comes from structured metadata and is still there.
+    fn is_structured(&self, name: &str) -> bool {
+        match self.change(name) {
+            Some(change) => change.origin == Origin::Structured && change.value.is_some(),
+            None => self.structured.get(name).is_some(),
+        }
     }
 
     /// Sets a label to a rendered template.
@@ -150,9 +188,9 @@ impl<'a> Entry<'a> {
 
     /// Moves a label; nothing happens when there is none.
     pub(super) fn rename(&mut self, from: &str, to: &str) {
-        let (Some(value), Some(origin)) = (self.get(from), self.origin(from)) else { return };
+        let Some(value) = self.get(from) else { return };
         let value = value.to_owned();
-        self.set(Cow::Owned(to.to_owned()), Some(Cow::Owned(value)), origin);
+        self.set(Cow::Owned(to.to_owned()), Some(Cow::Owned(value)), Origin::Parsed);
         self.remove(from);
     }
 
@@ -160,7 +198,7 @@ impl<'a> Entry<'a> {
     pub(crate) fn remove(&mut self, name: &str) {
         match name {
             Error::LABEL => self.error = None,
-            Error::DETAILS => self.details.clear(),
+            Error::DETAILS => self.details = Cow::Borrowed(""),
             _ => {
                 if self.get(name).is_some() {
                     self.set(Cow::Owned(name.to_owned()), None, Origin::Parsed);
@@ -170,9 +208,9 @@ impl<'a> Entry<'a> {
     }
 
     /// Notes that something went wrong; the last failure counts.
-    pub(crate) fn fail(&mut self, error: Error, details: String) {
+    pub(crate) fn fail(&mut self, error: Error, details: impl Into<Reason>) {
         self.error = Some(error);
-        self.details = details;
+        self.details = details.into();
     }
 
     /// Whether something went wrong.
@@ -184,24 +222,17 @@ impl<'a> Entry<'a> {
     pub(super) fn parse(
         &mut self,
         error: Error,
-        parse: impl for<'x> FnOnce(&'x str, &mut Found<'x>) -> Result<(), String>,
+        parse: impl for<'x> FnOnce(&'x str, &mut Tell<'_, 'x>) -> Result<(), Reason>,
     ) {
         let parsed = match std::mem::take(&mut self.line) {
             Cow::Borrowed(line) => {
-                let mut found = Vec::new();
-                let parsed = parse(line, &mut found);
                 self.line = Cow::Borrowed(line);
-                for (name, value) in found {
-                    self.set_parsed(name, value);
-                }
-                parsed
+                parse(line, &mut |take, name, value| self.set_parsed(take, name, value))
             }
             Cow::Owned(line) => {
-                let mut found = Vec::new();
-                let parsed = parse(&line, &mut found);
-                for (name, value) in found {
-                    self.set_parsed(Cow::Owned(name.into_owned()), Cow::Owned(value.into_owned()));
-                }
+                let parsed = parse(&line, &mut |take, name, value| {
+                    self.set_parsed(take, Cow::Owned(name.into_owned()), Cow::Owned(value.into_owned()));
+                });
                 self.line = Cow::Owned(line);
                 parsed
             }
@@ -222,13 +253,13 @@ impl<'a> Entry<'a> {
         let stored = self
             .stream
             .iter()
-            .filter(move |(name, _)| unchanged(name) && self.structured.get(name).is_none())
+            .filter(move |(name, _)| unchanged(name))
             .map(|(name, value)| (name, value, Origin::Stream));
         let unchanged = |name: &str| self.place(name).is_none();
         let structured = self
             .structured
             .iter()
-            .filter(move |(name, _)| unchanged(name))
+            .filter(move |(name, _)| unchanged(name) && self.stream.get(name).is_none())
             .map(|(name, value)| (name, value, Origin::Structured));
         let changed =
             self.changes.iter().filter_map(|change| Some((&*change.name, change.value.as_deref()?, change.origin)));

@@ -201,7 +201,7 @@ fn unreadable(kind: &str, value: &str) -> String {
     format!("cannot read {shown:?} as a {kind}")
 }
 
-fn compares(op: Comparison, order: Ordering) -> bool {
+pub(in crate::logql) fn compares(op: Comparison, order: Ordering) -> bool {
     match op {
         Comparison::Equal => order.is_eq(),
         Comparison::NotEqual => order.is_ne(),

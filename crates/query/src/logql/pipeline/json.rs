@@ -1,10 +1,19 @@
 //! JSON lines, read without building a tree: numbers and nested values keep their own spelling.
+//!
+//! What counts as malformed, and how it is called, is Loki's: the braces and quotes have to be right, a number only has
+//! to begin like one.
+
+mod scan;
 
 use std::borrow::Cow;
 
-use super::entry::Found;
+use super::entry::{Reason, Take, Tell};
+use super::hints::{Hints, sanitize};
+use scan::{Elements, Members, Value};
 
-/// How deep objects and arrays may nest.
+pub(super) use scan::{string_end, without_replacements};
+
+/// How deep objects may nest.
 const MAX_DEPTH: usize = 128;
 
 /// One step of a path such as `a.b[0]["c d"]`.
@@ -14,54 +23,181 @@ pub(crate) enum Part {
     Index(usize),
 }
 
-/// Takes every value of an object; nested names are joined by `_`, arrays and nulls are passed over. What follows the
-/// object is not looked at.
-pub(super) fn flatten<'x>(line: &'x str, found: &mut Found<'x>) -> Result<(), String> {
-    let mut scanner = Scanner::new(line);
-    scanner.skip_blank();
-    scanner.object("", 0, found)
+/// Tells of every wanted value of an object; nested names are joined by `_`, arrays and nulls are passed over. What
+/// follows the object is not looked at.
+pub(super) fn flatten<'x>(line: &'x str, hints: Option<&Hints>, tell: &mut Tell<'_, 'x>) -> Result<(), Reason> {
+    walk(line, "", 0, hints, tell)
 }
 
-/// Takes the values at certain paths; what is not there becomes an empty label.
-pub(super) fn pick<'x>(line: &'x str, paths: &[(String, Vec<Part>)], found: &mut Found<'x>) -> Result<(), String> {
-    let mut scanner = Scanner::new(line);
-    scanner.skip_blank();
-    if scanner.peek() != Some(b'{') {
-        return Err(scanner.wrong("an object"));
+fn walk<'x>(
+    text: &'x str,
+    prefix: &str,
+    depth: usize,
+    hints: Option<&Hints>,
+    tell: &mut Tell<'_, 'x>,
+) -> Result<(), Reason> {
+    if depth > MAX_DEPTH {
+        return Err(Cow::Owned(format!("objects are nested deeper than {MAX_DEPTH} levels")));
     }
-    scanner.skip_value(0)?;
-    for (label, path) in paths {
-        let mut scanner = Scanner::new(line);
-        scanner.skip_blank();
-        let value = match scanner.find(path)? {
-            Some(raw) if raw.starts_with('"') => unquote(raw)?,
-            Some("null") | None => Cow::Borrowed(""),
-            Some(raw) => Cow::Borrowed(raw),
-        };
-        found.push((Cow::Owned(label.clone()), value));
+    let mut members = Members::of(text)?;
+    while let Some(key) = members.key()? {
+        let value = members.value()?;
+        if let Value::Object(inner) = value {
+            let below = sanitize(prefix, &key);
+            if hints.is_none_or(|hints| hints.wants_below(&below)) {
+                walk(inner, &below, depth + 1, hints, tell)?;
+            } else {
+                check(inner, depth + 1)?;
+            }
+            continue;
+        }
+        if matches!(value, Value::Array(_) | Value::Null) || hints.is_some_and(|hints| !hints.wants_field(prefix, &key))
+        {
+            continue;
+        }
+        let name = if prefix.is_empty() && is_label(&key) { key } else { Cow::Owned(sanitize(prefix, &key)) };
+        if !name.is_empty() {
+            tell(Take::First, name, value.text());
+        }
     }
     Ok(())
 }
 
-/// Takes the text members of an object; `_entry` is the line that was packed.
-pub(super) fn unpack<'x>(line: &'x str, found: &mut Found<'x>) -> Result<Option<String>, String> {
-    let mut scanner = Scanner::new(line);
-    scanner.skip_blank();
+/// What [`walk`] finds wrong with an object nobody wants anything of.
+fn check(text: &str, depth: usize) -> Result<(), Reason> {
+    walk(text, "", depth, Some(&Hints::new([])), &mut |_, _, _| {})
+}
+
+/// Tells of the values at certain paths; what is not there becomes an empty label unless there is one of that name.
+/// Only what has to be read on the way there can be malformed.
+pub(super) fn pick<'x>(
+    line: &'x str,
+    paths: &[(String, Vec<Part>)],
+    hints: Option<&Hints>,
+    tell: &mut Tell<'_, 'x>,
+) -> Result<(), Reason> {
+    match line.bytes().next() {
+        None => return Ok(()),
+        Some(b'{' | b'[' | b'"') => {}
+        Some(_) => return Err(Cow::Borrowed("")),
+    }
+    let mut search = Search { paths, found: vec![None; paths.len()], flaw: None };
+    let all: Vec<usize> = (0..paths.len()).collect();
+    search.descend(line, 0, &all);
+    let Search { found, flaw, .. } = search;
+    for ((label, _), value) in paths.iter().zip(found) {
+        if hints.is_some_and(|hints| !hints.wants(label)) {
+            continue;
+        }
+        match value {
+            Some(value) => tell(Take::Last, Cow::Owned(label.clone()), value),
+            None => tell(Take::Missing, Cow::Owned(label.clone()), Cow::Borrowed("")),
+        }
+    }
+    flaw.map_or(Ok(()), Err)
+}
+
+struct Search<'p, 'x> {
+    paths: &'p [(String, Vec<Part>)],
+    found: Vec<Option<Cow<'x, str>>>,
+    flaw: Option<Reason>,
+}
+
+impl<'x> Search<'_, 'x> {
+    /// Looks into the object or array that `text` begins with; `live` are the paths that lead here. Stops silently where
+    /// the text is malformed.
+    fn descend(&mut self, text: &'x str, level: usize, live: &[usize]) {
+        if level > MAX_DEPTH {
+            return;
+        }
+        if text.trim_start().starts_with('[') {
+            let Ok(mut elements) = Elements::of(text) else { return };
+            let mut index = 0;
+            while let Ok(Some(value)) = elements.value() {
+                self.take(&Ok(value), "", level, live, |part| *part == Part::Index(index));
+                index += 1;
+            }
+            return;
+        }
+        let Ok(mut members) = Members::of(text) else { return };
+        while let Ok(Some(key)) = members.key() {
+            let rest = members.rest();
+            let value = members.value();
+            let malformed = value.is_err();
+            self.take(&value, rest, level, live, |part| matches!(part, Part::Field(name) if *name == key));
+            if malformed {
+                return;
+            }
+        }
+    }
+
+    /// Notes a value for the paths that end here and goes on with those that lead further.
+    fn take(
+        &mut self,
+        value: &Result<Value<'x>, Reason>,
+        rest: &'x str,
+        level: usize,
+        live: &[usize],
+        fits: impl Fn(&Part) -> bool,
+    ) {
+        let mut further = Vec::new();
+        for at in live {
+            let Some((_, path)) = self.paths.get(*at) else { continue };
+            if !path.get(level).is_some_and(&fits) {
+                continue;
+            }
+            if level + 1 < path.len() {
+                further.push(*at);
+                continue;
+            }
+            let Some(place @ None) = self.found.get_mut(*at) else { continue };
+            match value {
+                Ok(Value::Null) => *place = Some(Cow::Borrowed("")),
+                Ok(Value::Object(raw)) => *place = Some(Cow::Borrowed(raw)),
+                Ok(Value::Array(raw)) => *place = Some(scan::unescape(raw)),
+                Ok(value @ (Value::Text { .. } | Value::Number(_) | Value::Flag(_))) => *place = Some(value.text()),
+                Err(reason) => self.flaw = Some(reason.clone()),
+            }
+        }
+        if further.is_empty() {
+            return;
+        }
+        match value {
+            Ok(Value::Object(inner) | Value::Array(inner)) => self.descend(inner, level + 1, &further),
+            Ok(Value::Text { .. } | Value::Number(_) | Value::Flag(_) | Value::Null) => {}
+            // What lies at the path may be whole although its surroundings are not.
+            Err(_) => self.descend(rest, level + 1, &further),
+        }
+    }
+}
+
+/// Tells of the text members of an object, if one of them is `_entry`: the line that was packed, which it answers.
+pub(super) fn unpack<'x>(
+    line: &'x str,
+    hints: Option<&Hints>,
+    tell: &mut Tell<'_, 'x>,
+) -> Result<Option<String>, Reason> {
+    if line.is_empty() {
+        return Ok(None);
+    }
+    if !line.starts_with('{') {
+        return Err(Cow::Borrowed("expecting json object(6), but it is not"));
+    }
     let mut packed = None;
-    scanner.members(|scanner, key| {
-        scanner.skip_blank();
-        if scanner.peek() != Some(b'"') {
-            scanner.skip_value(0)?;
-            return Ok(());
-        }
-        let value = unquote(scanner.string()?)?;
+    let mut labels: Vec<(Cow<'x, str>, Cow<'x, str>)> = Vec::new();
+    let mut members = Members::of(line)?;
+    while let Some(key) = members.key()? {
+        let value = members.value()?;
+        let Value::Text { raw, .. } = value else { continue };
         if key == "_entry" {
-            packed = Some(value.into_owned());
-        } else {
-            found.push((sanitize("", &key), value));
+            packed = Some(scan::resolve(raw)?.into_owned());
+        } else if hints.is_none_or(|hints| hints.wants_field("", &key)) {
+            labels.push((if is_label(&key) { key } else { Cow::Owned(sanitize("", &key)) }, value.text()));
         }
-        Ok(())
-    })?;
+    }
+    if packed.is_some() {
+        labels.into_iter().for_each(|(name, value)| tell(Take::First, name, value));
+    }
     Ok(packed)
 }
 
@@ -73,10 +209,10 @@ pub(super) fn parse_path(text: &str) -> Result<Vec<Part>, String> {
     loop {
         if let Some(inside) = rest.strip_prefix('[') {
             if let Some(quoted) = inside.strip_prefix('"') {
-                let end = closing_quote(quoted)
+                let (end, _) = scan::string_end(quoted)
                     .ok_or_else(|| wrong("syntax error: unexpected $end, expecting STRING or INDEX"))?;
                 let (raw, tail) = quoted.split_at_checked(end).ok_or_else(|| wrong("syntax error"))?;
-                let name = unquote_body(raw).map_err(|_| wrong("invalid escape"))?;
+                let name = scan::resolve(raw).map_err(|_| wrong("invalid escape"))?;
                 parts.push(Part::Field(name.into_owned()));
                 rest = tail.strip_prefix("\"]").ok_or_else(|| wrong("syntax error: unexpected $end, expecting ]"))?;
             } else {
@@ -110,245 +246,23 @@ pub(super) fn parse_path(text: &str) -> Result<Vec<Part>, String> {
     }
 }
 
-fn closing_quote(text: &str) -> Option<usize> {
-    let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return Some(at),
-            _ => {}
-        }
-    }
-    None
-}
-
-struct Scanner<'x> {
-    text: &'x str,
-    at: usize,
-}
-
-impl<'x> Scanner<'x> {
-    fn new(text: &'x str) -> Self {
-        Self { text, at: 0 }
-    }
-
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn skip_blank(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    fn wrong(&self, wanted: &str) -> String {
-        format!("expected {wanted} at byte {}", self.at)
-    }
-
-    fn expect(&mut self, byte: u8, wanted: &str) -> Result<(), String> {
-        self.skip_blank();
-        if self.peek() != Some(byte) {
-            return Err(self.wrong(wanted));
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    /// A string with its quotes, escapes unresolved.
-    fn string(&mut self) -> Result<&'x str, String> {
-        let start = self.at;
-        self.expect(b'"', "a string")?;
-        let body = self.text.get(self.at..).unwrap_or_default();
-        let end = closing_quote(body).ok_or_else(|| self.wrong("the end of a string"))?;
-        self.at += end + 1;
-        Ok(self.text.get(start..self.at).unwrap_or_default())
-    }
-
-    /// Calls `with` at the value of each member; it must move past the value.
-    fn members(&mut self, mut with: impl FnMut(&mut Self, Cow<'x, str>) -> Result<(), String>) -> Result<(), String> {
-        self.expect(b'{', "an object")?;
-        self.skip_blank();
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(());
-        }
-        loop {
-            self.skip_blank();
-            let key = unquote(self.string()?)?;
-            self.expect(b':', "`:`")?;
-            with(self, key)?;
-            self.skip_blank();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => {
-                    self.at += 1;
-                    return Ok(());
-                }
-                _ => return Err(self.wrong("`,` or `}`")),
-            }
-        }
-    }
-
-    fn object(&mut self, prefix: &str, depth: usize, found: &mut Found<'x>) -> Result<(), String> {
-        if depth > MAX_DEPTH {
-            return Err(format!("objects are nested deeper than {MAX_DEPTH} levels"));
-        }
-        self.members(|scanner, key| {
-            scanner.skip_blank();
-            match scanner.peek() {
-                Some(b'{') => {
-                    let prefix = sanitize(prefix, &key).into_owned();
-                    scanner.object(&prefix, depth + 1, found)
-                }
-                Some(b'"') => {
-                    let value = unquote(scanner.string()?)?;
-                    push(found, prefix, key, value);
-                    Ok(())
-                }
-                Some(b'[') => scanner.skip_value(depth + 1).map(drop),
-                _ => {
-                    let raw = scanner.skip_value(depth)?;
-                    if raw != "null" {
-                        push(found, prefix, key, Cow::Borrowed(raw));
-                    }
-                    Ok(())
-                }
-            }
-        })
-    }
-
-    /// Moves past a value and answers how it is spelt.
-    fn skip_value(&mut self, depth: usize) -> Result<&'x str, String> {
-        if depth > MAX_DEPTH {
-            return Err(format!("values are nested deeper than {MAX_DEPTH} levels"));
-        }
-        self.skip_blank();
-        let start = self.at;
-        match self.peek() {
-            Some(b'"') => drop(self.string()?),
-            Some(b'{') => self.members(|scanner, _| scanner.skip_value(depth + 1).map(drop))?,
-            Some(b'[') => self.elements(|scanner, _| scanner.skip_value(depth + 1).map(drop))?,
-            _ => self.literal()?,
-        }
-        Ok(self.text.get(start..self.at).unwrap_or_default())
-    }
-
-    fn elements(&mut self, mut with: impl FnMut(&mut Self, usize) -> Result<(), String>) -> Result<(), String> {
-        self.expect(b'[', "an array")?;
-        self.skip_blank();
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return Ok(());
-        }
-        for index in 0.. {
-            with(self, index)?;
-            self.skip_blank();
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b']') => break,
-                _ => return Err(self.wrong("`,` or `]`")),
-            }
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    fn literal(&mut self) -> Result<(), String> {
-        let rest = self.text.get(self.at..).unwrap_or_default();
-        let length =
-            rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.')).count();
-        let word = rest.get(..length).unwrap_or_default();
-        let is_number = word.starts_with(|c: char| c.is_ascii_digit() || c == '-') && word.parse::<f64>().is_ok();
-        if !is_number && !matches!(word, "true" | "false" | "null") {
-            return Err(self.wrong("a value"));
-        }
-        self.at += length;
-        Ok(())
-    }
-
-    /// The spelling of the value at `path`, starting at the value here. The text is known to be well formed.
-    fn find(&mut self, path: &[Part]) -> Result<Option<&'x str>, String> {
-        let mut found = None;
-        self.skip_blank();
-        let Some((part, rest)) = path.split_first() else {
-            return self.skip_value(0).map(Some);
-        };
-        match (part, self.peek()) {
-            (Part::Field(name), Some(b'{')) => self.members(|scanner, key| {
-                if found.is_none() && key == *name {
-                    found = scanner.find(rest)?;
-                    return Ok(());
-                }
-                scanner.skip_value(0).map(drop)
-            })?,
-            (Part::Index(wanted), Some(b'[')) => self.elements(|scanner, index| {
-                if index == *wanted {
-                    found = scanner.find(rest)?;
-                    return Ok(());
-                }
-                scanner.skip_value(0).map(drop)
-            })?,
-            _ => drop(self.skip_value(0)?),
-        }
-        Ok(found)
-    }
-}
-
-fn push<'x>(found: &mut Found<'x>, prefix: &str, key: Cow<'x, str>, value: Cow<'x, str>) {
-    if prefix.is_empty() && is_label(&key) {
-        found.push((key, value));
-        return;
-    }
-    let name = sanitize(prefix, &key);
-    if !name.is_empty() {
-        found.push((Cow::Owned(name.into_owned()), value));
-    }
-}
-
-fn is_label(key: &str) -> bool {
+pub(super) fn is_label(key: &str) -> bool {
     let starts = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     starts && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-/// Makes a label name: `prefix_key` with what a name cannot hold replaced by `_`.
-pub(super) fn sanitize<'x>(prefix: &str, key: &str) -> Cow<'x, str> {
-    let key = key.trim();
-    let mut name = String::with_capacity(prefix.len() + key.len() + 1);
-    if !prefix.is_empty() {
-        name.push_str(prefix);
-        name.push('_');
-    } else if key.starts_with(|c: char| c.is_ascii_digit()) {
-        name.push('_');
-    }
-    name.extend(key.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }));
-    Cow::Owned(name)
-}
-
-fn unquote(quoted: &str) -> Result<Cow<'_, str>, String> {
-    let body = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(quoted);
-    unquote_body(body)
-}
-
-fn unquote_body(body: &str) -> Result<Cow<'_, str>, String> {
-    if !body.contains('\\') {
-        return Ok(Cow::Borrowed(body));
-    }
-    // Raw control characters are common in log lines and harmless; the decoder would refuse them.
-    let clean: String =
-        body.chars().map(|c| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect();
-    serde_json::from_str::<String>(&format!("\"{clean}\""))
-        .map(Cow::Owned)
-        .map_err(|error| format!("invalid string: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn pairs(found: &Found<'_>) -> String {
-        found.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+    /// What was told, and what was wrong.
+    fn told(
+        run: impl for<'x> FnOnce(&'x str, &mut Tell<'_, 'x>) -> Result<(), Reason>,
+        line: &str,
+    ) -> (String, Option<String>) {
+        let mut pairs = Vec::new();
+        let outcome = run(line, &mut |_, name, value| pairs.push(format!("{name}={value}")));
+        (pairs.join(" "), outcome.err().map(Cow::into_owned))
     }
 
     #[test]
@@ -357,53 +271,79 @@ mod tests {
             (r#"{"a":"b","n":1.50,"t":true,"z":null,"l":[1,{"x":2}]}"#, "a=b n=1.50 t=true"),
             (r#"{"a":{"b":{"c":"d"}}}"#, "a_b_c=d"),
             (r#"{"a-b.c":"1","9x":"2"," y ":"3"}"#, "a_b_c=1 _9x=2 y=3"),
-            (r#"{"a":"x\"y\n\u00e9"}"#, "a=x\"y\né"),
+            (r#"{"a":"x\"y\n\u00e9\ud83d\ude00"}"#, "a=x\"y\né😀"),
+            (r#"{"a":"\q","b":"\ud83d","c":"\u12"}"#, "a= b= c="),
+            ("{\"a\":\"x\u{fffd}y\"}", "a=x y"),
+            (r#"{" ":{"foo":"bar"," ":"x"}}"#, "foo=bar"),
+            (r#"{"a":{"":"x"}}"#, "a=x"),
+            (r#"{"n":1e999,"m":-,"o":12ab}"#, "n=1e999 m=- o=12ab"),
+            (r#"{"a":1,}"#, "a=1"),
             ("{} rest", ""),
             ("  {\"a\" : 1 }", "a=1"),
+            (r#"{"l":["]","[",{"x":"}"}],"a":"after"}"#, "a=after"),
         ] {
-            let mut found = Vec::new();
-            flatten(line, &mut found).unwrap();
-            assert_eq!(pairs(&found), want, "{line}");
+            assert_eq!(told(|line, tell| flatten(line, None, tell), line), (want.to_owned(), None), "{line}");
         }
     }
 
     #[test]
-    fn malformed_lines_are_errors_and_deep_ones_do_not_overflow() {
-        let deep = "{\"a\":".repeat(100_000);
-        let array = format!("{{\"a\":{}", "[".repeat(100_000));
-        for line in [
-            "",
-            "plain",
-            "[1]",
-            "{",
-            "{\"a\"",
-            "{\"a\":}",
-            "{\"a\":tru}",
-            "{\"a\":1",
-            "{\"a\":\"x",
-            "{\"a\":1 2}",
-            &deep,
-            &array,
+    fn malformed_lines_are_called_what_loki_calls_them() {
+        let object = "Value looks like object, but can't find closing '}' symbol";
+        let array = "Value is array, but can't find closing ']' symbol";
+        for (line, told_before, want) in [
+            ("", "", object),
+            ("plain", "", object),
+            ("[1]", "", object),
+            ("{n}", "", object),
+            ("{", "", "Malformed JSON error"),
+            ("{\"a\"", "", "Malformed JSON error"),
+            ("{\"a", "", "Malformed JSON error"),
+            ("{\"a\":", "", "Malformed JSON error"),
+            ("{\"a\":}", "", "Unknown value type"),
+            ("{\"a\":tru}", "", "Unknown value type"),
+            ("{\"a\":1", "a=1", array),
+            ("{\"a\":1,", "a=1", array),
+            ("{\"a\":1 2}", "a=1", object),
+            ("{\"b\":1,\"a\":\"x", "b=1", "Value is string, but can't find closing '\"' symbol"),
+            ("{\"b\":1,\"a\":{\"c\":2", "b=1", object),
+            ("{\"a\":[1,", "", array),
+            ("{\"\\q\":1}", "", "Encountered an invalid escape sequence in a string"),
         ] {
-            assert!(flatten(line, &mut Vec::new()).is_err(), "{:.20}", line);
+            let want = (told_before.to_owned(), Some(want.to_owned()));
+            assert_eq!(told(|line, tell| flatten(line, None, tell), line), want, "{line}");
         }
+    }
+
+    #[test]
+    fn deep_lines_do_not_overflow() {
+        for line in [
+            format!("{}1{}", "{\"a\":".repeat(50_000), "}".repeat(50_000)),
+            format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(99_999)),
+        ] {
+            assert!(told(|line, tell| flatten(line, None, tell), &line).1.is_some(), "{line:.20}");
+        }
+        let paths = [("l".to_owned(), vec![Part::Index(0); 1000])];
+        assert_eq!(told(|line, tell| pick(line, &paths, None, tell), &"[".repeat(2000)).0, "l=");
     }
 
     #[test]
     fn paths_reach_into_arrays() {
-        let line = r#"{"servers":["a","b"],"request":{"headers":{"X-Y":"v"},"n":{"k":[1, 2]}},"z":null}"#;
+        let line =
+            r#"{"servers":["a","b"],"request":{"headers":{"X-Y":"v"},"n":{"k":[1, 2]}},"z":null,"e":"{ \"k\": 1}"}"#;
         for (path, want) in [
             ("servers[1]", "b"),
+            ("servers", "[\"a\",\"b\"]"),
             ("request.headers[\"X-Y\"]", "v"),
             ("request.n", "{\"k\":[1, 2]}"),
             ("[\"request\"].n.k[0]", "1"),
             ("nothing.here", ""),
             ("z", ""),
+            ("e", "{ \"k\": 1}"),
             ("servers[9]", ""),
         ] {
-            let mut found = Vec::new();
-            pick(line, &[("l".to_owned(), parse_path(path).unwrap())], &mut found).unwrap();
-            assert_eq!(pairs(&found), format!("l={want}"), "{path}");
+            let paths = [("l".to_owned(), parse_path(path).unwrap())];
+            let want = (format!("l={want}"), None);
+            assert_eq!(told(|line, tell| pick(line, &paths, None, tell), line), want, "{path}");
         }
         for bad in ["bar[", "a..b", "a b", "a[x]", "", "[\"a\""] {
             assert!(parse_path(bad).unwrap_err().starts_with(&format!("cannot parse expression [{bad}]: ")), "{bad}");
@@ -411,9 +351,37 @@ mod tests {
     }
 
     #[test]
+    fn paths_forgive_what_they_need_not_read() {
+        let unclosed = "Value is string, but can't find closing '\"' symbol";
+        for (path, line, told_of, wrong) in [
+            ("a", r#"{"a":1,"b":"cut"#, "l=1", None),
+            ("b", r#"{"a":1,"b":"cut"#, "l=", Some(unclosed)),
+            ("c", r#"{"a":1,"b":"cut"#, "l=", None),
+            ("a.b", r#"{"a":{"b":7,"c":{"#, "l=7", None),
+            ("a", "plain", "", Some("")),
+            ("a", " {\"a\":1}", "", Some("")),
+            ("a", "", "", None),
+            ("a", r#"{"a":1,"a":2}"#, "l=1", None),
+        ] {
+            let paths = [("l".to_owned(), parse_path(path).unwrap())];
+            let want = (told_of.to_owned(), wrong.map(str::to_owned));
+            assert_eq!(told(|line, tell| pick(line, &paths, None, tell), line), want, "{path} of {line}");
+        }
+    }
+
+    #[test]
     fn unpacking_takes_texts_and_the_line() {
-        let mut found = Vec::new();
-        let line = unpack(r#"{"pod":"p","n":1,"_entry":"the line"}"#, &mut found).unwrap();
-        assert_eq!((pairs(&found).as_str(), line.as_deref()), ("pod=p", Some("the line")));
+        for (line, want, packed, wrong) in [
+            (r#"{"pod":"p","n":1,"_entry":"the \"line\""}"#, "pod=p", Some("the \"line\""), None),
+            (r#"{"pod":"p"}"#, "", None, None),
+            ("", "", None, None),
+            ("plain", "", None, Some("expecting json object(6), but it is not")),
+            (r#"{"pod":"p","_entry":"x"#, "", None, Some("Value is string, but can't find closing '\"' symbol")),
+        ] {
+            let mut out = None;
+            let told = told(|line, tell| unpack(line, None, tell).map(|found| out = found), line);
+            assert_eq!(told, (want.to_owned(), wrong.map(str::to_owned)), "{line}");
+            assert_eq!(out.as_deref(), packed, "{line}");
+        }
     }
 }

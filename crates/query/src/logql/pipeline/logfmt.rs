@@ -1,63 +1,65 @@
 //! `key=value` lines.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
-use super::entry::Found;
-use super::json::sanitize;
+use super::entry::{Reason, Take, Tell};
+use super::hints::{Hints, sanitize};
+use super::json::{is_label, without_replacements};
 use crate::logql::ast::Extraction;
-use crate::logql::units::unescape;
 
-/// Takes the pairs of a line; a malformed pair is passed over unless `strict`, then it is the error and the end. Of
-/// several pairs with one key the first counts.
+/// How to read a line.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// A malformed pair is the error and the end; otherwise it is passed over.
+    pub(super) strict: bool,
+    /// Keys without a value count.
+    pub(super) keep_empty: bool,
+}
+
+/// Tells of the wanted pairs of a line.
 pub(super) fn decode<'x>(
     line: &'x str,
-    strict: bool,
-    keep_empty: bool,
+    manner: Manner,
+    hints: Option<&Hints>,
+    tell: &mut Tell<'_, 'x>,
+) -> Result<(), Reason> {
+    pairs(line, manner, |key, value| {
+        if hints.is_some_and(|hints| !hints.wants_field("", key)) {
+            return;
+        }
+        let Some(value) = value.read().filter(|value| manner.keep_empty || !value.is_empty()) else { return };
+        let name = if is_label(key) { Cow::Borrowed(key) } else { Cow::Owned(sanitize("", key)) };
+        if !name.is_empty() {
+            tell(Take::First, name, value);
+        }
+    })
+}
+
+/// Tells of the values of certain keys, by the names they would have as labels; of several pairs the first counts. What
+/// is not there becomes an empty label.
+pub(super) fn pick<'x>(
+    line: &'x str,
+    manner: Manner,
     wanted: &[Extraction],
-    found: &mut Found<'x>,
-) -> Result<(), String> {
-    let mut rest = line;
-    let mut result = Ok(());
-    let mut pairs: Found<'x> = Vec::new();
-    let mut seen: HashSet<&'x str> = HashSet::new();
-    loop {
-        rest = rest.trim_start_matches(|c: char| c <= ' ');
-        if rest.is_empty() {
-            break;
-        }
-        let at = line.len() - rest.len();
-        match pair(rest) {
-            Ok((key, value, tail)) => {
-                rest = tail;
-                if (value.is_empty() && !keep_empty) || !seen.insert(key) {
-                    continue;
-                }
-                pairs.push((Cow::Borrowed(key), value));
-            }
-            Err((reason, tail)) => {
-                if strict {
-                    result = Err(format!("logfmt syntax error at pos {at} : {reason}"));
-                    break;
-                }
-                rest = tail;
+    hints: Option<&Hints>,
+    tell: &mut Tell<'_, 'x>,
+) -> Result<(), Reason> {
+    let mut found: Vec<Option<Cow<'x, str>>> = vec![None; wanted.len()];
+    let outcome = pairs(line, manner, |key, value| {
+        for (one, place) in wanted.iter().zip(&mut found) {
+            if place.is_none() && (one.path == key || one.path == sanitize("", key)) {
+                *place = value.read().filter(|value| manner.keep_empty || !value.is_empty());
             }
         }
-    }
-    if wanted.is_empty() {
-        for (key, value) in pairs {
-            let clean = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-                && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-            found.push((if clean { key } else { sanitize("", &key) }, value));
+    });
+    for (one, value) in wanted.iter().zip(found) {
+        if hints.is_some_and(|hints| !hints.wants(&one.label)) {
+            continue;
         }
-        return result;
+        let take = if value.is_some() { Take::Last } else { Take::Blank };
+        tell(take, Cow::Owned(one.label.clone()), value.unwrap_or_default());
     }
-    for one in wanted {
-        let value =
-            pairs.iter().find(|(key, _)| *key == one.path).map_or(Cow::Borrowed(""), |(_, value)| value.clone());
-        found.push((Cow::Owned(one.label.clone()), value));
-    }
-    result
+    outcome
 }
 
 /// Whether a wanted key is one: a plain word.
@@ -69,49 +71,132 @@ pub(super) fn check_key(key: &str) -> Result<(), String> {
     }
 }
 
-type Pair<'x> = (&'x str, Cow<'x, str>, &'x str);
+/// A value as it is written.
+#[derive(Clone, Copy, Debug)]
+enum Written<'x> {
+    Plain(&'x str),
+    /// Inside of quotes, with escapes that are known to be good.
+    Escaped(&'x str),
+}
 
-fn pair(text: &str) -> Result<Pair<'_>, (String, &str)> {
-    let skip = |text: &'_ str| text.find(|c: char| c <= ' ').unwrap_or(text.len());
-    let after_word = text.get(skip(text)..).unwrap_or_default();
-    let length = text.find(|c: char| c <= ' ' || c == '=' || c == '"').unwrap_or(text.len());
-    let (key, rest) = text.split_at_checked(length).unwrap_or((text, ""));
-    if rest.starts_with('"') {
-        return Err(("unexpected '\"'".to_owned(), after_word));
+impl<'x> Written<'x> {
+    fn read(self) -> Option<Cow<'x, str>> {
+        Some(without_replacements(match self {
+            Self::Plain(text) => Cow::Borrowed(text),
+            Self::Escaped(raw) => Cow::Owned(unquote(raw)?),
+        }))
     }
-    let Some(rest) = rest.strip_prefix('=') else {
-        return Ok((key, Cow::Borrowed(""), rest));
-    };
-    if key.is_empty() {
-        return Err(("unexpected '='".to_owned(), after_word));
-    }
-    if let Some(body) = rest.strip_prefix('"') {
-        let mut escaped = false;
-        for (at, byte) in body.bytes().enumerate() {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => {
-                    let (raw, tail) = body.split_at_checked(at).unwrap_or((body, ""));
-                    let tail = tail.strip_prefix('"').unwrap_or_default();
-                    if !raw.contains('\\') {
-                        return Ok((key, Cow::Borrowed(raw), tail));
-                    }
-                    return match unescape(&raw.replace("\\/", "/")) {
-                        Some(value) => Ok((key, Cow::Owned(value), tail)),
-                        None => Err(("invalid quoted value".to_owned(), tail)),
-                    };
-                }
-                _ => {}
+}
+
+/// Calls `with` for each well-formed pair.
+fn pairs<'x>(line: &'x str, manner: Manner, mut with: impl FnMut(&'x str, Written<'x>)) -> Result<(), Reason> {
+    let mut rest = line;
+    loop {
+        let blank = rest.bytes().take_while(|byte| *byte <= b' ').count();
+        rest = rest.get(blank..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(());
+        }
+        match pair(rest) {
+            Ok((key, value, tail)) => {
+                rest = tail;
+                with(key, value);
+            }
+            Err(flaw) if manner.strict => {
+                let at = line.len() - rest.len() + flaw.at + 1;
+                return Err(Cow::Owned(format!("logfmt syntax error at pos {at} : {}", flaw.what)));
+            }
+            Err(flaw) => {
+                // Whatever is glued to the flaw belongs to it.
+                let after = rest.get(flaw.at..).unwrap_or_default();
+                let glued = after.bytes().take_while(|byte| *byte > b' ').count();
+                rest = after.get(glued..).unwrap_or_default();
             }
         }
-        return Err(("unterminated quoted value".to_owned(), ""));
     }
-    let (value, tail) = rest.split_at_checked(skip(rest)).unwrap_or((rest, ""));
-    match value.chars().find(|c| matches!(c, '=' | '"')) {
-        Some(odd) => Err((format!("unexpected '{odd}'"), tail)),
-        None => Ok((key, Cow::Borrowed(value), tail)),
+}
+
+struct Flaw {
+    what: Cow<'static, str>,
+    /// How far into the pair.
+    at: usize,
+}
+
+type Pair<'x> = (&'x str, Written<'x>, &'x str);
+
+/// The pair that `text`, which is not empty and begins with something visible, begins with; and what follows it.
+fn pair(text: &str) -> Result<Pair<'_>, Flaw> {
+    let unexpected = |at: usize, byte: u8| Flaw { what: Cow::Owned(format!("unexpected {:?}", char::from(byte))), at };
+    let length = text.bytes().position(|byte| byte <= b' ' || byte == b'=' || byte == b'"').unwrap_or(text.len());
+    let (key, rest) = text.split_at_checked(length).unwrap_or((text, ""));
+    match rest.bytes().next() {
+        Some(byte @ b'"') => return Err(unexpected(length, byte)),
+        Some(byte @ b'=') if key.is_empty() => return Err(unexpected(length, byte)),
+        _ if key.contains('\u{fffd}') => return Err(Flaw { what: Cow::Borrowed("invalid key"), at: length }),
+        _ => {}
     }
+    let Some(rest) = rest.strip_prefix('=') else {
+        return Ok((key, Written::Plain(""), rest));
+    };
+    if let Some(body) = rest.strip_prefix('"') {
+        let Some((end, escaped)) = super::json::string_end(body) else {
+            return Err(Flaw { what: Cow::Borrowed("unterminated quoted value"), at: text.len() });
+        };
+        let (raw, tail) = body.split_at_checked(end).unwrap_or((body, ""));
+        let tail = tail.strip_prefix('"').unwrap_or_default();
+        if !escaped {
+            return Ok((key, Written::Plain(raw), tail));
+        }
+        if unquote(raw).is_none() {
+            return Err(Flaw { what: Cow::Borrowed("invalid quoted value"), at: text.len() - tail.len() });
+        }
+        return Ok((key, Written::Escaped(raw), tail));
+    }
+    let length = rest.bytes().position(|byte| byte <= b' ' || byte == b'=' || byte == b'"').unwrap_or(rest.len());
+    let (value, tail) = rest.split_at_checked(length).unwrap_or((rest, ""));
+    match tail.bytes().next() {
+        Some(byte @ (b'=' | b'"')) => Err(unexpected(text.len() - tail.len(), byte)),
+        _ => Ok((key, Written::Plain(value), tail)),
+    }
+}
+
+/// Resolves the escapes of a quoted value: those of JSON and `\'`; half a surrogate pair becomes a replacement.
+fn unquote(raw: &str) -> Option<String> {
+    let mut out = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some((before, escape)) = rest.split_once('\\') {
+        out.push_str(before);
+        let letter = escape.chars().next()?;
+        rest = escape.get(letter.len_utf8()..)?;
+        out.push(match letter {
+            '"' | '\\' | '/' | '\'' => letter,
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => {
+                let unit = |text: &str| {
+                    let digits = text.get(..4).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+                    u32::from_str_radix(digits, 16).ok()
+                };
+                let high = unit(rest)?;
+                rest = rest.get(4..)?;
+                let low = rest.strip_prefix("\\u").and_then(unit);
+                match (char::from_u32(high), low) {
+                    (Some(c), _) => c,
+                    (None, Some(low)) if high < 0xdc00 && (0xdc00..0xe000).contains(&low) => {
+                        rest = rest.get(6..)?;
+                        char::from_u32(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00))?
+                    }
+                    (None, _) => '\u{fffd}',
+                }
+            }
+            _ => return None,
+        });
+    }
+    out.push_str(rest);
+    Some(out)
 }
 
 #[cfg(test)]
@@ -120,21 +205,49 @@ mod tests {
 
     #[test]
     fn pairs_are_read_as_loki_reads_them() {
-        for (case, line, strict, keep_empty, want, fails) in [
-            ("plain", "a=1 b=two", false, false, "a=1 b=two", false),
-            ("quoted", r#"msg="hello \"w\"\n" x=1"#, false, false, "msg=hello \"w\"\n x=1", false),
-            ("first wins", "a=1 a=2", false, false, "a=1", false),
-            ("empty is dropped", "a= b c=3", false, false, "c=3", false),
-            ("empty is kept", "a= b c=3", false, true, "a= b= c=3", false),
-            ("malformed is passed over", "=x a=1 b=c=d e=2", false, false, "a=1 e=2", false),
-            ("strict stops", "a=1 =x e=2", true, false, "a=1", true),
-            ("name is cleaned", "a.b-c=1 9z=2", false, false, "a_b_c=1 _9z=2", false),
-            ("open quote", "a=1 b=\"x", true, false, "a=1", true),
+        for (case, line, strict, keep_empty, want, wrong) in [
+            ("plain", "a=1 b=two", false, false, "a=1 b=two", None),
+            ("quoted", r#"msg="hello \"w\"\n" x=1"#, false, false, "msg=hello \"w\"\n x=1", None),
+            ("quoted, empty", r#"a="" b=2"#, false, true, "a= b=2", None),
+            ("glued to a quoted value", r#"a="1"b=2"#, false, false, "a=1 b=2", None),
+            ("unicode", r#"a="\u00e9\ud83d\ude00\ud83d" b='x'"#, false, false, "a=é😀  b='x'", None),
+            ("an unknown escape", r#"a="\q" b=2"#, false, false, "b=2", None),
+            ("every pair is told", "a=1 a=2", false, false, "a=1 a=2", None),
+            ("empty is dropped", "a= b c=3", false, false, "c=3", None),
+            ("empty is kept", "a= b c=3", false, true, "a= b= c=3", None),
+            ("malformed is passed over", "=x a=1 b=c=d e=2", false, false, "a=1 e=2", None),
+            ("a quote in a key", "a\"b=1 c=2", false, false, "c=2", None),
+            ("strict stops", "a=1 =x e=2", true, false, "a=1", Some("logfmt syntax error at pos 5 : unexpected '='")),
+            ("name is cleaned", "a.b-c=1 9z=2 é=3", false, false, "a_b_c=1 _9z=2 _=3", None),
+            (
+                "open quote",
+                "a=1 b=\"x",
+                true,
+                false,
+                "a=1",
+                Some("logfmt syntax error at pos 9 : unterminated quoted value"),
+            ),
+            ("bad escape", r#"b="\q" c"#, true, false, "", Some("logfmt syntax error at pos 7 : invalid quoted value")),
+            ("a value with a quote", "a=1\"", true, false, "", Some("logfmt syntax error at pos 4 : unexpected '\"'")),
+            ("a key that could not be read", "a\u{fffd}=1 b=2", false, false, "b=2", None),
         ] {
-            let mut found = Vec::new();
-            let result = decode(line, strict, keep_empty, &[], &mut found);
-            let pairs: Vec<_> = found.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            assert_eq!((pairs.join(" ").as_str(), result.is_err()), (want, fails), "{case}");
+            let mut pairs = Vec::new();
+            let manner = Manner { strict, keep_empty };
+            let result = decode(line, manner, None, &mut |_, name, value| pairs.push(format!("{name}={value}")));
+            let outcome = (pairs.join(" "), result.err().map(Cow::into_owned));
+            assert_eq!(outcome, (want.to_owned(), wrong.map(str::to_owned)), "{case}");
         }
+    }
+
+    #[test]
+    fn wanted_keys_are_found_by_their_label_names() {
+        let wanted = ["a", "b_c", "none"].map(|path| Extraction { label: format!("l_{path}"), path: path.to_owned() });
+        let mut pairs = Vec::new();
+        let manner = Manner { strict: false, keep_empty: false };
+        pick("a=1 b.c=2 a=3 x=4", manner, &wanted, None, &mut |take, name, value| {
+            pairs.push(format!("{take:?} {name}={value}"));
+        })
+        .unwrap();
+        assert_eq!(pairs, ["Last l_a=1", "Last l_b_c=2", "Blank l_none="]);
     }
 }

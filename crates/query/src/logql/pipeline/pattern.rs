@@ -1,9 +1,5 @@
 //! The pattern language: literals with `<name>` and `<_>` between them.
 
-use std::borrow::Cow;
-
-use super::entry::Found;
-
 /// A compiled pattern.
 #[derive(Debug)]
 pub(crate) struct Pattern(Vec<Part>);
@@ -72,8 +68,8 @@ impl Pattern {
         })
     }
 
-    /// Takes what lies between the literals. A literal that is missing ends it: the capture before gets all the rest.
-    pub(super) fn capture<'x>(&self, line: &'x str, found: &mut Found<'x>) {
+    /// Tells of what lies between the literals. A literal that is missing ends it: the capture before gets all the rest.
+    pub(super) fn capture<'x>(&self, line: &'x str, mut tell: impl FnMut(&str, &'x str)) {
         let mut rest = line;
         let mut parts = self.0.as_slice();
         if let [Part::Literal(prefix), tail @ ..] = parts {
@@ -89,7 +85,7 @@ impl Pattern {
                 Some(Part::Capture(_)) | None => (rest, None),
             };
             if let Some(name) = name {
-                found.push((Cow::Owned(name.clone()), Cow::Borrowed(value)));
+                tell(name, value);
             }
             let Some(after) = after else { return };
             rest = after;
@@ -139,8 +135,7 @@ mod tests {
             ("level=<l>", "", ""),
         ] {
             let mut found = Vec::new();
-            Pattern::for_captures(pattern).unwrap().capture(line, &mut found);
-            let found: Vec<_> = found.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            Pattern::for_captures(pattern).unwrap().capture(line, |name, value| found.push(format!("{name}={value}")));
             assert_eq!(found.join(" "), want, "{pattern} on {line}");
         }
     }

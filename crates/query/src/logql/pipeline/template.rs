@@ -67,6 +67,12 @@ impl Template {
         Ok(Self::Full(Box::new(Full { template, mentioned: names.labels, current })))
     }
 
+    /// The labels a template reads; `None` when it may read any, also when it does not compile.
+    pub(super) fn labels_read(text: &str) -> Option<Vec<String>> {
+        let names = names::Names::of(text).ok()?;
+        (!names.whole).then(|| names.labels.iter().map(|label| label.to_string()).collect())
+    }
+
     /// Fills in the labels of a line.
     pub(super) fn render(&self, entry: &Entry<'_>, now: Nanos) -> Result<String, String> {
         match self {

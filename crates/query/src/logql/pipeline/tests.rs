@@ -1,5 +1,7 @@
+use proptest::prelude::*;
+
 use super::*;
-use crate::logql::{Expr, parse};
+use crate::logql::{Expr, MetricExpr, parse};
 
 /// Runs a pipeline over one line of the stream `{job="api",app="x"}` with metadata `pod="p1"`, at 1706189400.5 s.
 fn run(pipeline: &str, text: &str) -> Option<(String, String)> {
@@ -46,6 +48,8 @@ fn stages_do_what_their_names_say() {
         ),
         ("json of what is none", "| json", "plain", Some(("plain", "__error__=JSONParserErr"))),
         ("json by path", r#"| json a="n.a", level"#, json, Some((json, "a=true level=error"))),
+        ("parsed first", r#"| json | logfmt"#, r#"{"a":1,"a":2} a=3"#, Some((r#"{"a":1,"a":2} a=3"#, "a=1"))),
+        ("paths override", r#"| json | json a="b", c"#, r#"{"a":1,"b":2}"#, Some((r#"{"a":1,"b":2}"#, "a=2 b=2"))),
         ("logfmt", "| logfmt", "a=1 b=\"x y\" pod=q", Some(("a=1 b=\"x y\" pod=q", "a=1 b=x y pod_extracted=q"))),
         ("logfmt by key", r#"| logfmt x="a""#, "a=1 b=2", Some(("a=1 b=2", "x=1"))),
         ("logfmt, strict", "| logfmt --strict", "a=1 =b", Some(("a=1 =b", "__error__=LogfmtParserErr a=1"))),
@@ -93,6 +97,12 @@ fn stages_do_what_their_names_say() {
             Some(("[] []", "")),
         ),
         ("label_format", r#"| logfmt | label_format c=a, d="{{.b}}!""#, "a=1 b=2", Some(("a=1 b=2", "b=2 c=1 d=2!"))),
+        (
+            "templates see the labels before",
+            r#"| logfmt | label_format a="{{.b}}", b="{{.a}}", c=d, e="{{.c}}{{.d}}""#,
+            "a=1 b=2 c=3 d=4",
+            Some(("a=1 b=2 c=3 d=4", "a=2 b=1 c=4 e=34")),
+        ),
         (
             "failing template",
             r#"| line_format "{{ unixToTime .app }}""#,
@@ -184,5 +194,108 @@ fn a_line_of_very_many_names_is_read_in_time() {
     {
         let (_, labels) = run(pipeline, &line).expect(pipeline);
         assert_eq!(labels.split(' ').count(), 20_000, "{pipeline}");
+    }
+}
+
+/// Lines of every kind, broken ones among them.
+fn any_line() -> impl Strategy<Value = String> {
+    let key =
+        prop_oneof![Just("level"), Just("a"), Just("a-b"), Just("app"), Just("pod"), Just("x y"), Just("9"), Just("")];
+    let text = prop_oneof![
+        "[a-z0-9]{0,12}",
+        "[a-z\\\\\"u0-9é/]{0,10}",
+        Just("10.0.0.1".to_owned()),
+        Just("5.5".to_owned()),
+        Just("250ms".to_owned()),
+    ];
+    let value = prop_oneof![
+        text.clone().prop_map(|text| format!("\"{text}\"")),
+        (-9..99_i32).prop_map(|number| number.to_string()),
+        prop_oneof![Just("true"), Just("null"), Just("[1,{\"a\":2}]"), Just("tru"), Just("")].prop_map(str::to_owned),
+    ]
+    .boxed();
+    let object = |value: BoxedStrategy<String>| {
+        proptest::collection::vec((key.clone(), value), 0..6)
+            .prop_map(|members| {
+                let members: Vec<_> = members.iter().map(|(key, value)| format!("\"{key}\": {value}")).collect();
+                format!("{{{}}}", members.join(","))
+            })
+            .boxed()
+    };
+    let json = object(prop_oneof![value.clone(), object(prop_oneof![value.clone(), object(value)].boxed())].boxed());
+    let logfmt =
+        proptest::collection::vec((key, prop_oneof![text.clone(), text.prop_map(|text| format!("\"{text}\""))]), 0..6)
+            .prop_map(|pairs| pairs.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" "));
+    let cut = (json.clone(), 0..100_usize).prop_map(|(line, end)| line.chars().take(end).collect());
+    prop_oneof![json, cut, logfmt, ".{0,20}"]
+}
+
+fn any_pipeline() -> impl Strategy<Value = String> {
+    let name = || {
+        prop_oneof![
+            Just("level"),
+            Just("a"),
+            Just("a_b"),
+            Just("a_a"),
+            Just("app_extracted"),
+            Just("pod_extracted"),
+            Just("_9"),
+            Just("app"),
+            Just("__error__")
+        ]
+    };
+    let parser = prop_oneof![
+        Just("| json"),
+        Just("| logfmt"),
+        Just("| logfmt --strict --keep-empty"),
+        Just("| json level=\"a.level\", a"),
+        Just("| logfmt a_b, level=\"a\""),
+        Just("| unpack"),
+        Just("| pattern \"<level>=<a> <_>\""),
+        Just("| regexp \"(?P<a>[0-9]+)(?P<a_b>[a-z])?\""),
+    ];
+    let stage = prop_oneof![
+        parser.clone().prop_map(str::to_owned),
+        name().prop_map(|name| format!("| {name} = \"5.5\" or {name} =~ \".+\"")),
+        name().prop_map(|name| format!("| {name} > 3 or {name} < 100ms, {name} != ip(\"10.0.0.1\")")),
+        name().prop_map(|name| format!("| line_format \"{{{{.{name}}}}} {{{{ .level | ToUpper }}}}\"")),
+        (name(), name())
+            .prop_filter("errors cannot be set", |(to, _)| *to != "__error__")
+            .prop_map(|(to, from)| format!("| label_format {to}={from}")),
+        (name(), name())
+            .prop_filter("errors cannot be set", |(to, _)| *to != "__error__")
+            .prop_map(|(to, from)| format!("| label_format {to}=\"<{{{{.{from}}}}}>\"")),
+        (name(), name()).prop_map(|(one, two)| format!("| drop {one}, {two}=\"1\"")),
+        (name(), name()).prop_map(|(one, two)| format!("| keep {one}, {two}=~\".+\", level")),
+        Just("| decolorize".to_owned()),
+        Just("!= \"zzz\"".to_owned()),
+    ];
+    (parser, proptest::collection::vec(stage, 0..5)).prop_map(|(first, rest)| format!("{first} {}", rest.join(" ")))
+}
+
+proptest! {
+    #[test]
+    fn hints_change_nothing_that_is_looked_at(
+        line in any_line(),
+        pipeline in any_pipeline(),
+        wanted in proptest::sample::select(vec!["level", "a", "a_b", "a_extracted", "app_extracted", "pod_extracted"]),
+    ) {
+        let query = format!("sum by ({wanted}) (count_over_time({{job=\"api\"}} {pipeline} [1m]))");
+        let parsed = parse(&query).map_err(|error| TestCaseError::fail(format!("{query}: {error}")))?;
+        let Expr::Metric(MetricExpr::Aggregate { inner, grouping, .. }) = parsed else { panic!("{query}") };
+        let MetricExpr::Range(range) = *inner else { panic!("{query}") };
+        let names = required_labels(&range, grouping.as_ref()).unwrap();
+        let stream = Labels::from_pairs([("job", "api"), ("app", "x")]);
+        let line = LogLine { at: Nanos(5), line, metadata: Labels::from_pairs([("pod", "p1"), ("app", "y")]) };
+        let full = Pipeline::new(&range.log.stages, Nanos(9)).unwrap();
+        let hinted = Pipeline::with_hints(&range.log.stages, Nanos(9), Some(Hints::new(names.iter().cloned()))).unwrap();
+        let (full, hinted) = (full.run(&stream, &line), hinted.run(&stream, &line));
+        prop_assert_eq!(full.is_some(), hinted.is_some(), "{}", query);
+        if let (Some(full), Some(hinted)) = (full, hinted) {
+            prop_assert_eq!(&full.line, &hinted.line, "{}", query);
+            for name in names.iter().map(String::as_str).chain([Error::LABEL, Error::DETAILS]) {
+                prop_assert_eq!(full.get(name), hinted.get(name), "{}: {}", query, name);
+            }
+        }
     }
 }

@@ -14,6 +14,8 @@ const BUILT_IN: [&str; 20] = [
 pub(super) struct Names {
     functions: Vec<String>,
     pub(super) labels: Vec<Arc<str>>,
+    /// Whether all labels are used at once.
+    pub(super) whole: bool,
 }
 
 impl Names {
@@ -70,8 +72,9 @@ impl Names {
             Expr::Identifier(_, name) => self.functions.push(name.to_string()),
             Expr::Pipe(_, pipe) => self.pipe(pipe),
             Expr::Chain(_, inner, _) => self.expr(inner),
-            Expr::Dot(_) | Expr::Variable(..) | Expr::String(..) | Expr::Number(..) | Expr::Bool(..) | Expr::Nil(_) => {
-            }
+            Expr::Dot(_) => self.whole = true,
+            Expr::Variable(_, name, _) => self.whole |= name == "$",
+            Expr::String(..) | Expr::Number(..) | Expr::Bool(..) | Expr::Nil(_) => {}
         }
     }
 }
