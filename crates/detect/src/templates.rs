@@ -3,9 +3,18 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use signal::{Nanos, Timestamp};
 
+mod mask;
+mod merge;
+mod miner;
+mod pattern;
+mod state;
 mod words;
 
-use words::{masked, read};
+pub use miner::{Match, Miner, MinerLimits, Template, TemplateId};
+pub use state::{MinerState, RestoreError};
+pub use words::{Level, Said};
+
+use mask::ANY;
 
 /// Lines that say the same with different values.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -26,65 +35,53 @@ pub struct TemplateCount {
     pub last: Timestamp,
 }
 
-/// Share of equal words from which a line belongs to a template.
-const SIMILAR: f64 = 0.5;
-/// How many leading words a template is filed under.
-const LEADING: usize = 1;
-/// How many templates are kept in one place and altogether; further lines are counted as one rest.
-const PER_LEAF: usize = 64;
+/// How many templates are told apart in one answer; the lines of others are counted as one rest.
 const ALTOGETHER: usize = 2_000;
-/// How much of a message is looked at.
-const WORDS: usize = 100;
-const EXAMPLE: usize = 400;
-/// What stands for words that vary.
-pub(super) const ANY: &str = "<*>";
 
 /// Groups lines by template, most frequent first.
 ///
-/// Lines may be plain or JSON objects (then `message` or `msg` counts, with `level` and `trace_id`). Works online like Drain
-/// (He et al., ICWS 2017): words that look like values are masked, lines are filed by level, length and leading words, and
-/// join the most similar template there. The same lines in the same order give the same answer.
+/// Lines may be plain, logfmt or JSON objects; see [`Said`]. The same lines in the same order give the same answer.
 pub fn mine<'a>(lines: impl Iterator<Item = (Nanos, &'a str)>) -> Vec<TemplateCount> {
-    let mut leaves: BTreeMap<Leaf, Vec<usize>> = BTreeMap::new();
-    let mut clusters: Vec<Cluster> = Vec::new();
-    let mut rest: Option<Cluster> = None;
+    let mut miner = Miner::new(MinerLimits { templates: ALTOGETHER, ..MinerLimits::default() });
+    let mut tallies: BTreeMap<TemplateId, Tally> = BTreeMap::new();
+    let mut rest: Option<Tally> = None;
     for (at, line) in lines {
-        let said = read(line);
-        let words: Vec<String> = said.message.split_whitespace().take(WORDS).map(masked).collect();
-        let leaf = Leaf { level: said.level.clone(), length: words.len(), leading: leading(&words) };
-        let members = leaves.entry(leaf).or_default();
-        let best = most_similar(members, &clusters, &words);
-        if let Some(cluster) = best.and_then(|best| clusters.get_mut(best)) {
-            cluster.join(&words);
-            cluster.count(at, said.trace);
-            continue;
+        let mut said = Said::read_with(line, true);
+        let trace = said.trace.take();
+        let id = miner.observe_said(at, said).id;
+        let is_one_more = tallies.len() >= ALTOGETHER && !tallies.contains_key(&id);
+        let tally = if is_one_more { rest.get_or_insert_default() } else { tallies.entry(id).or_default() };
+        if tally.count == 0
+            && let Some(template) = miner.template(id)
+        {
+            tally.begin(template, at);
         }
-        let fresh = || Cluster::new(words, said.level, &said.message, at);
-        if members.len() < PER_LEAF && clusters.len() < ALTOGETHER {
-            members.push(clusters.len());
-            let mut cluster = fresh();
-            cluster.count(at, said.trace);
-            clusters.push(cluster);
-            continue;
-        }
-        rest.get_or_insert_with(|| Cluster { words: vec![ANY.to_owned()], level: String::new(), ..fresh() })
-            .count(at, said.trace);
+        tally.count(at, trace.as_deref());
     }
-    let mut found: Vec<TemplateCount> = clusters.into_iter().chain(rest).map(Cluster::finish).collect();
+    let mut found: BTreeMap<TemplateId, Tally> = BTreeMap::new();
+    for (id, tally) in tallies {
+        let id = miner.resolve(id);
+        found.entry(id).or_default().add(tally);
+    }
+    for (id, tally) in &mut found {
+        if let Some(template) = miner.template(*id) {
+            tally.text.clone_from(&template.text);
+        }
+    }
+    if let Some(rest) = &mut rest {
+        ANY.clone_into(&mut rest.text);
+        rest.level = Level::Unknown;
+    }
+    let mut found: Vec<TemplateCount> = found.into_values().chain(rest).map(Tally::finish).collect();
     found.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| (&a.template, &a.level).cmp(&(&b.template, &b.level))));
-    merge_equal(found)
+    found
 }
 
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Leaf {
-    level: String,
-    length: usize,
-    leading: Vec<String>,
-}
-
-struct Cluster {
-    words: Vec<String>,
-    level: String,
+/// The lines of one template so far.
+#[derive(Default)]
+struct Tally {
+    text: String,
+    level: Level,
     example: String,
     count: u64,
     trace: Option<String>,
@@ -92,78 +89,48 @@ struct Cluster {
     last: Nanos,
 }
 
-impl Cluster {
-    fn new(words: Vec<String>, level: String, message: &str, at: Nanos) -> Self {
-        let example = message.chars().take(EXAMPLE).collect();
-        Self { words, level, example, count: 0, trace: None, first: at, last: at }
+impl Tally {
+    fn begin(&mut self, template: &Template, at: Nanos) {
+        self.text.clone_from(&template.text);
+        self.level = template.level;
+        self.example.clone_from(&template.example);
+        (self.first, self.last) = (at, at);
     }
 
-    fn count(&mut self, at: Nanos, trace: Option<String>) {
+    fn count(&mut self, at: Nanos, trace: Option<&str>) {
         self.count += 1;
         self.first = self.first.min(at);
         self.last = self.last.max(at);
         if self.trace.is_none() {
-            self.trace = trace;
+            self.trace = trace.filter(|trace| !trace.is_empty()).map(str::to_owned);
         }
     }
 
-    fn join(&mut self, words: &[String]) {
-        for (mine, theirs) in self.words.iter_mut().zip(words) {
-            if mine != theirs {
-                ANY.clone_into(mine);
-            }
+    fn add(&mut self, other: Self) {
+        if self.count == 0 {
+            *self = other;
+            return;
         }
+        self.count += other.count;
+        if other.first < self.first {
+            self.example = other.example;
+        }
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.trace = self.trace.take().or(other.trace);
     }
 
     fn finish(self) -> TemplateCount {
         TemplateCount {
-            template: self.words.join(" "),
+            template: self.text,
             count: self.count,
-            level: self.level,
+            level: self.level.as_str().to_owned(),
             example: self.example,
             trace: self.trace,
             first: self.first.to_timestamp(),
             last: self.last.to_timestamp(),
         }
     }
-}
-
-/// The words a template is filed under; varying ones all count alike.
-fn leading(words: &[String]) -> Vec<String> {
-    words.iter().take(LEADING).map(|word| if word.contains(ANY) { ANY.to_owned() } else { word.clone() }).collect()
-}
-
-fn most_similar(members: &[usize], clusters: &[Cluster], words: &[String]) -> Option<usize> {
-    let mut best: Option<(f64, usize)> = None;
-    for &member in members {
-        let Some(cluster) = clusters.get(member) else { continue };
-        let equal = cluster.words.iter().zip(words).filter(|(mine, theirs)| mine == theirs).count();
-        let similar = if words.is_empty() { 1.0 } else { equal as f64 / words.len() as f64 };
-        if similar >= SIMILAR && best.is_none_or(|(most, _)| similar > most) {
-            best = Some((similar, member));
-        }
-    }
-    best.map(|(_, member)| member)
-}
-
-/// Templates may grow alike while words turn out to vary.
-fn merge_equal(found: Vec<TemplateCount>) -> Vec<TemplateCount> {
-    let mut merged: Vec<TemplateCount> = Vec::with_capacity(found.len());
-    let mut places: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for one in found {
-        let key = (one.template.clone(), one.level.clone());
-        let place = *places.entry(key).or_insert(merged.len());
-        let Some(same) = merged.get_mut(place) else {
-            merged.push(one);
-            continue;
-        };
-        same.count += one.count;
-        same.first = same.first.min(one.first);
-        same.last = same.last.max(one.last);
-        same.trace = same.trace.take().or(one.trace);
-    }
-    merged.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| (&a.template, &a.level).cmp(&(&b.template, &b.level))));
-    merged
 }
 
 #[cfg(test)]
@@ -206,8 +173,15 @@ mod tests {
             ),
             (
                 "words that vary",
-                &["user anna logged in", "user bert logged in", "user carl logged in"],
-                &[(3, "", "user <*> logged in")],
+                &[
+                    "user anna logged in",
+                    "user bert logged in",
+                    "user carl logged in",
+                    "user dora logged in",
+                    "user emil logged in",
+                    "user fritz logged in",
+                ],
+                &[(6, "", "user <*> logged in")],
             ),
             (
                 "different things",
