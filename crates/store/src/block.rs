@@ -11,7 +11,7 @@ mod cache;
 mod floats;
 mod format;
 mod histograms;
-mod ints;
+pub(crate) mod ints;
 mod merge;
 mod pages;
 mod postings;
@@ -24,7 +24,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cache::PageCache;
+pub(crate) use cache::{Kept, PageCache, PageKey, Part};
 pub(crate) use merge::{MergeError, merge};
 pub(crate) use reader::Block;
 pub(crate) use writer::{BlockSeries, BlockWriter};

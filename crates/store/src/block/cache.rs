@@ -8,27 +8,30 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use signal::Labels;
 
 use super::section::Kind;
+use crate::rows::RowGroup;
 
 /// The bytes of a page.
-pub(super) type Page = Arc<Vec<u8>>;
+pub(crate) type Page = Arc<Vec<u8>>;
 
 /// Series whose labels are kept together.
 pub(super) const TOGETHER: usize = 32;
 
 /// The labels of neighbours, each put together when it was first asked for.
-pub(super) type LabelGroup = Arc<[OnceLock<Labels>; TOGETHER]>;
+pub(crate) type LabelGroup = Arc<[OnceLock<Labels>; TOGETHER]>;
 
 /// A column of instants.
-pub(super) type Instants = Arc<Vec<i64>>;
+pub(crate) type Instants = Arc<Vec<i64>>;
 
 /// What the cache holds.
 #[derive(Clone, Debug)]
-pub(super) enum Kept {
+pub(crate) enum Kept {
     Page(Page),
     /// With the bytes they are taken to have.
     Labels(LabelGroup, usize),
     /// A column that several series share.
     Instants(Instants),
+    /// The front of a row group, with the bytes it is taken to have.
+    Group(Arc<RowGroup>, usize),
 }
 
 impl Kept {
@@ -37,16 +40,21 @@ impl Kept {
             Self::Page(page) => page.len() + OVERHEAD,
             Self::Labels(_, bytes) => bytes + OVERHEAD,
             Self::Instants(instants) => size_of_val(instants.as_slice()) + OVERHEAD,
+            Self::Group(_, bytes) => bytes + OVERHEAD,
         }
     }
 }
 
 /// Which part of a block something kept belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Section(Kind),
     Labels,
     Instants,
+    /// Fronts of row groups.
+    Groups,
+    /// Filters of row groups.
+    Filters,
 }
 
 /// So many threads find pages without waiting for each other, most of the time.
@@ -62,10 +70,10 @@ pub(crate) struct PageCache {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct PageKey {
-    pub(super) block: u64,
-    pub(super) part: Part,
-    pub(super) number: u64,
+pub(crate) struct PageKey {
+    pub(crate) block: u64,
+    pub(crate) part: Part,
+    pub(crate) number: u64,
 }
 
 #[derive(Debug, Default)]
@@ -137,7 +145,7 @@ impl PageCache {
     }
 
     /// A number that no other block has.
-    pub(super) fn next_block(&self) -> u64 {
+    pub(crate) fn next_block(&self) -> u64 {
         self.blocks.fetch_add(1, Ordering::Relaxed)
     }
 
@@ -146,12 +154,14 @@ impl PageCache {
             Part::Section(kind) => kind as u64,
             Part::Labels => Kind::ALL.len() as u64,
             Part::Instants => Kind::ALL.len() as u64 + 1,
+            Part::Groups => Kind::ALL.len() as u64 + 2,
+            Part::Filters => Kind::ALL.len() as u64 + 3,
         };
         let spread = key.number.wrapping_add(key.block.wrapping_mul(7)).wrapping_add(part * 5);
         self.shards.get(spread as usize % SHARDS).map(lock)
     }
 
-    pub(super) fn get(&self, key: PageKey) -> Option<Kept> {
+    pub(crate) fn get(&self, key: PageKey) -> Option<Kept> {
         let mut shard = self.shard(key)?;
         let place = *shard.places.get(&key)?;
         let slot = shard.slots.get_mut(place)?.as_mut()?;
@@ -159,7 +169,7 @@ impl PageCache {
         Some(slot.kept.clone())
     }
 
-    pub(super) fn put(&self, key: PageKey, kept: Kept) {
+    pub(crate) fn put(&self, key: PageKey, kept: Kept) {
         let Some(mut shard) = self.shard(key) else { return };
         let limit = self.limit / SHARDS;
         let size = kept.size();
@@ -182,7 +192,7 @@ impl PageCache {
     }
 
     /// Lets go of a block's pages.
-    pub(super) fn forget(&self, block: u64) {
+    pub(crate) fn forget(&self, block: u64) {
         for shard in &self.shards {
             let mut shard = lock(shard);
             for place in 0..shard.slots.len() {
@@ -229,7 +239,7 @@ mod tests {
     fn first(cache: &PageCache, key: PageKey) -> Option<u8> {
         match cache.get(key)? {
             Kept::Page(page) => page.first().copied(),
-            Kept::Labels(..) | Kept::Instants(_) => None,
+            Kept::Labels(..) | Kept::Instants(_) | Kept::Group(..) => None,
         }
     }
 

@@ -32,7 +32,7 @@ const KNOWN: u8 = 0x1f;
 
 /// Room that encoding needs, to be used again.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(crate) struct Scratch {
     units: Vec<i64>,
     rest: Vec<i64>,
     folded: Vec<u64>,
@@ -40,7 +40,7 @@ pub(super) struct Scratch {
 }
 
 /// Writes `values` behind `out`; whoever reads knows how many there are.
-pub(super) fn encode(values: &[i64], scratch: &mut Scratch, out: &mut Vec<u8>) {
+pub(crate) fn encode(values: &[i64], scratch: &mut Scratch, out: &mut Vec<u8>) {
     let Some(first) = values.first().copied() else { return };
     let common = common_factor(values, first);
     if common == 0 {
@@ -245,7 +245,7 @@ fn fold(rest: &[i64], base: i64, is_signed: bool, folded: &mut Vec<u64>) {
 }
 
 /// Reads the numbers in `wanted`, of `count`, behind `out`. Only the groups they are in are looked at.
-pub(super) fn decode(bytes: &[u8], count: usize, wanted: Range<usize>, out: &mut Vec<i64>) -> Result<(), DecodeError> {
+pub(crate) fn decode(bytes: &[u8], count: usize, wanted: Range<usize>, out: &mut Vec<i64>) -> Result<(), DecodeError> {
     let (from, to) = (wanted.start, wanted.end.min(count));
     if from >= to {
         return Ok(());

@@ -84,6 +84,11 @@ impl Block {
         select::select(&mut self.pages(), matchers)
     }
 
+    /// The names of the labels that any series has, in order.
+    pub(crate) fn label_names(&self) -> impl Iterator<Item = &str> {
+        self.footer.names.iter().map(|(name, _)| &**name)
+    }
+
     /// The values of a label in order; with `series` only those that one of them has.
     pub(crate) fn label_values(&self, name: &str, series: Option<&[u32]>) -> Result<Vec<String>, BlockError> {
         select::values(&mut self.pages(), name, series)
@@ -240,7 +245,7 @@ impl Pages<'_> {
             if !matches!(&group, Some((at, _)) if *at == number) {
                 let kept = match block.cache.get(key) {
                     Some(Kept::Labels(labels, _)) => Some(labels),
-                    Some(Kept::Page(_) | Kept::Instants(_)) | None => None,
+                    Some(Kept::Page(_) | Kept::Instants(_) | Kept::Group(..)) | None => None,
                 };
                 group = Some((number, kept));
             }

@@ -8,7 +8,7 @@ pub(super) const PAGE: usize = 32 * 1024;
 
 /// What a block consists of. The order is part of the format.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Values of samples, a run behind the other.
     Values,
     /// Native histograms, a run behind the other.

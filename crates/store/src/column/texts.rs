@@ -7,53 +7,53 @@ pub(super) const MAX_BYTES: usize = 1 << 30;
 
 /// Texts one behind the other; [`MAX_BYTES`] in all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Texts {
+pub struct Texts {
     bytes: String,
     ends: Vec<u32>,
 }
 
 impl Texts {
     /// Adds a text.
-    pub(crate) fn push(&mut self, text: &str) {
+    pub fn push(&mut self, text: &str) {
         self.bytes.push_str(text);
         self.ends.push(end(self.bytes.len()));
     }
 
     /// Text number `row`; empty beyond the last one.
-    pub(crate) fn get(&self, row: usize) -> &str {
+    pub fn get(&self, row: usize) -> &str {
         let start = row.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
         let (Some(start), Some(end)) = (start, self.ends.get(row)) else { return "" };
         self.bytes.get(start as usize..*end as usize).unwrap_or_default()
     }
 
     /// How many texts there are.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.ends.len()
     }
 
     /// Whether there is no text.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
     /// Forgets all texts and keeps the memory.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
     }
 
     /// All texts without anything between them.
-    pub(crate) fn bytes(&self) -> &str {
+    pub fn bytes(&self) -> &str {
         &self.bytes
     }
 
     /// Where each text ends in [`Self::bytes`]; it begins where the one before ends.
-    pub(crate) fn ends(&self) -> &[u32] {
+    pub fn ends(&self) -> &[u32] {
         &self.ends
     }
 
     /// The texts in their order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
         let mut start = 0;
         self.ends.iter().map(move |end| {
             let end = *end as usize;
