@@ -27,6 +27,7 @@ mod line_gate;
 pub mod loki_push;
 pub mod native;
 pub mod otlp;
+pub mod pipeline;
 mod prepared;
 pub mod prometheus_tsdb;
 mod quoted;
