@@ -4,6 +4,8 @@ mod answer;
 mod fields;
 mod patterns;
 mod push;
+mod question;
+mod spaced;
 mod tail;
 mod volume;
 
@@ -16,13 +18,15 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{get, post};
-use query::logql;
-use signal::{Matcher, Nanos};
+use query::Cancel;
+use query::logql::{self, Direction, Expr, RangeQuery};
+use signal::Matcher;
+use store::Snapshot;
 use tokio::sync::Semaphore;
 
-use crate::handles::{BuildInfo, Clock, Ingress, LineTap, Reader};
+use crate::handles::{BuildInfo, Clock, Ingress, LineTap, QueryError, Reader};
 use crate::json;
-use crate::params::{Params, loki_duration};
+use crate::params::Params;
 use crate::reply::{Plain, Refusal};
 
 /// What these routes need.
@@ -38,12 +42,11 @@ pub(crate) struct Handles {
     pub(crate) tailers: Arc<Semaphore>,
 }
 
+use question::Window;
 pub(crate) use tail::TAILERS;
 
-/// Loki's `max_entries_limit_per_query`.
-const MAX_LINES: usize = 5_000;
-/// Lines given when the request names no limit.
-const DEFAULT_LINES: usize = 100;
+/// Loki's `max_query_series`.
+const MAX_SERIES: usize = 500;
 /// Loki's defaults for a missing `start`.
 const QUERY_WINDOW: Duration = Duration::from_secs(3_600);
 const LABEL_WINDOW: Duration = Duration::from_secs(6 * 3_600);
@@ -79,90 +82,81 @@ pub(crate) fn routes(handles: Handles) -> Router {
         .with_state(handles)
 }
 
-/// The time a request is about, both ends inside the search.
-#[derive(Clone, Copy)]
-struct Window {
-    start: Nanos,
-    end: Nanos,
-}
+impl Handles {
+    /// Runs a question over a snapshot; its refusals are worded as Loki's.
+    async fn ask<T, F>(&self, work: F) -> Result<T, Refusal>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Snapshot, &Cancel) -> T + Send + 'static,
+    {
+        self.reader.run(None, work).await.map_err(|error| match error {
+            QueryError::Timeout | QueryError::Queued => {
+                Refusal::bad(TIMED_OUT).with_status(StatusCode::GATEWAY_TIMEOUT)
+            }
+            QueryError::Defect | QueryError::Stopped => Refusal::from(error),
+        })
+    }
 
-impl Window {
-    fn read(params: &Params, handles: &Handles, default: Duration) -> Result<Self, Refusal> {
-        let end = params.nanos("end")?.unwrap_or_else(|| (handles.now)().to_nanos());
-        let since = match params.get("since") {
-            Some(text) => duration("since", text)?,
-            None => default,
-        };
-        let start = params.nanos("start")?.unwrap_or_else(|| end.minus(since));
-        if end < start {
-            return Err(Refusal::bad("end timestamp must not be before or equal to start time"));
-        }
-        Ok(Self { start, end })
+    /// Evaluates a query over a snapshot and writes the answer.
+    async fn answer<F>(&self, shape: answer::Shape, work: F) -> Reply
+    where
+        F: FnOnce(&Snapshot, &Cancel) -> Result<logql::Answer, logql::EvalError> + Send + 'static,
+    {
+        let begun = (self.now)();
+        let now = self.now.clone();
+        let body = self.ask(move |snapshot, cancel| {
+            let found = work(snapshot, cancel)?;
+            let series = match &found {
+                logql::Answer::Vector(series) => series.len(),
+                logql::Answer::Matrix(series) => series.len(),
+                logql::Answer::Streams(_) | logql::Answer::Scalar(_) => 0,
+            };
+            if series > MAX_SERIES {
+                return Err(too_many_series());
+            }
+            Ok(answer::query(&found, &shape, now().since(begun)))
+        });
+        Ok(json::response(body.await??))
     }
 }
 
-fn duration(name: &str, text: &str) -> Result<Duration, Refusal> {
-    loki_duration(text)
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| Refusal::bad(format!("cannot parse '{name}': `{text}` is not a valid positive duration")))
-}
+/// Loki's words for a query that took too long.
+const TIMED_OUT: &str = "request timed out, decrease the duration of the request or add more label matchers \
+                         (prefer exact match over regex match) to reduce the amount of data processed";
 
-fn limit(params: &Params) -> Result<usize, Refusal> {
-    let Some(text) = params.get("limit") else { return Ok(DEFAULT_LINES) };
-    let limit: usize = text
-        .parse()
-        .ok()
-        .filter(|limit| *limit > 0)
-        .ok_or_else(|| Refusal::bad(format!("cannot parse 'limit': `{text}` is not a positive number")))?;
-    if limit > MAX_LINES {
-        return Err(Refusal::bad(format!(
-            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {MAX_LINES})"
-        )));
-    }
-    Ok(limit)
-}
-
-fn direction(params: &Params) -> Result<logql::Direction, Refusal> {
-    match params.get("direction").map(str::to_ascii_lowercase).as_deref() {
-        None | Some("backward") => Ok(logql::Direction::Backward),
-        Some("forward") => Ok(logql::Direction::Forward),
-        Some(other) => Err(Refusal::bad(format!("invalid direction '{other}'; expected `forward` or `backward`"))),
-    }
+fn too_many_series() -> Refusal {
+    Refusal::bad(format!(
+        "maximum number of series ({MAX_SERIES}) reached for a single query; consider reducing query cardinality by \
+         adding more specific stream selectors, reducing the time range, or aggregating results with functions like \
+         sum(), count() or topk()"
+    ))
 }
 
 async fn instant(State(handles): State<Handles>, headers: HeaderMap, params: Params) -> Reply {
     let expr = logql::parse(params.get("query").unwrap_or_default())?;
     let at = params.nanos("time")?.unwrap_or_else(|| (handles.now)().to_nanos());
-    limit(&params)?;
-    direction(&params)?;
-    let shape = answer::Shape::of(&headers, logql::Direction::Backward);
-    let body = handles
-        .reader
-        .run(None, move |snapshot, cancel| {
-            logql::instant(&expr, snapshot, at, cancel).map(|found| answer::query(&found, &shape))
-        })
-        .await??;
-    Ok(json::response(body))
+    question::count(&params)?;
+    question::direction(&params)?;
+    let shape = answer::Shape::of(&headers, Direction::Backward);
+    handles.answer(shape, move |snapshot, cancel| logql::instant(&expr, snapshot, at, cancel)).await
 }
 
 async fn range(State(handles): State<Handles>, headers: HeaderMap, params: Params) -> Reply {
     let expr = logql::parse(params.get("query").unwrap_or_default())?;
-    let Window { start, end } = Window::read(&params, &handles, QUERY_WINDOW)?;
-    let limit = limit(&params)?;
-    let direction = direction(&params)?;
-    let step = match params.get("step") {
-        Some(text) => duration("step", text)?,
-        None => Duration::from_secs((end.since(start).as_secs() / 250).max(1)),
-    };
+    let window = Window::read(&params, &handles, QUERY_WINDOW)?;
+    let (limit, direction) = (question::lines(&params, &expr)?, question::direction(&params)?);
+    let (step, interval) = (window.step(&params)?, question::interval(&params)?);
+    window.check_length()?;
     let shape = answer::Shape::of(&headers, direction);
-    let question = logql::RangeQuery { start, end, step, limit, direction };
-    let body = handles
-        .reader
-        .run(None, move |snapshot, cancel| {
-            logql::range(&expr, snapshot, question, cancel).map(|found| answer::query(&found, &shape))
+    let question = RangeQuery { start: window.start, end: window.end, step, limit, direction };
+    handles
+        .answer(shape, move |snapshot, cancel| {
+            if interval.is_zero() || matches!(expr, Expr::Metric(_)) {
+                return logql::range(&expr, snapshot, question, cancel);
+            }
+            spaced::range(&expr, snapshot, question, interval, cancel)
         })
-        .await??;
-    Ok(json::response(body))
+        .await
 }
 
 async fn format_query(params: Params) -> Reply {
@@ -181,7 +175,7 @@ fn selector(text: &str) -> Result<Vec<Matcher>, Refusal> {
 async fn label_names(State(handles): State<Handles>, params: Params) -> Reply {
     let Window { start, end } = Window::read(&params, &handles, LABEL_WINDOW)?;
     let matchers = selector(params.get("query").unwrap_or_default())?;
-    let found = handles.reader.run(None, move |snapshot, _| snapshot.stream_labels(&matchers, start, end)).await?;
+    let found = handles.ask(move |snapshot, _| snapshot.stream_labels(&matchers, start, end)).await?;
     let names: BTreeSet<&str> = found.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
     Ok(answer::list(names, json::string))
 }
@@ -189,7 +183,7 @@ async fn label_names(State(handles): State<Handles>, params: Params) -> Reply {
 async fn label_values(State(handles): State<Handles>, Path(name): Path<String>, params: Params) -> Reply {
     let Window { start, end } = Window::read(&params, &handles, LABEL_WINDOW)?;
     let matchers = selector(params.get("query").unwrap_or_default())?;
-    let found = handles.reader.run(None, move |snapshot, _| snapshot.stream_labels(&matchers, start, end)).await?;
+    let found = handles.ask(move |snapshot, _| snapshot.stream_labels(&matchers, start, end)).await?;
     let values: BTreeSet<&str> = found.iter().filter_map(|labels| labels.get(&name)).collect();
     Ok(answer::list(values, json::string))
 }
@@ -204,8 +198,7 @@ async fn series(State(handles): State<Handles>, params: Params) -> Reply {
         sets.push(Vec::new());
     }
     let found = handles
-        .reader
-        .run(None, move |snapshot, _| {
+        .ask(move |snapshot, _| {
             sets.iter().flat_map(|matchers| snapshot.stream_labels(matchers, start, end)).collect::<BTreeSet<_>>()
         })
         .await?;

@@ -142,9 +142,11 @@ impl Params {
     /// A Loki time: nanoseconds, float seconds or RFC 3339; whole numbers of at most ten digits are seconds.
     pub(crate) fn nanos(&self, name: &str) -> Result<Option<Nanos>, Refusal> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        nanos(text)
-            .map(Some)
-            .ok_or_else(|| Refusal::bad(format!("could not parse '{name}' parameter: cannot parse `{text}` as a time")))
+        nanos(text).map(Some).ok_or_else(|| {
+            // What Go says after it has tried everything else.
+            let reason = format!("strconv.ParseInt: parsing \"{text}\": invalid syntax");
+            Refusal::bad(format!("could not parse '{name}' parameter: {reason}"))
+        })
     }
 }
 

@@ -49,7 +49,6 @@ pub(crate) struct Handles {
 /// Most points per series that a range query may ask for.
 const MAX_POINTS: i64 = 11_000;
 
-pub(crate) use answer::{matrix_element, vector_element};
 pub(crate) use write::{refused, sentence};
 
 type Reply = Result<Response, Enveloped>;

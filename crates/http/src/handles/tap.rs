@@ -118,6 +118,12 @@ impl LineTap {
         self.0.following.load(Ordering::SeqCst)
     }
 
+    /// Bytes that wait for the slowest of them.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        lock(&self.0.followers).iter().map(|queue| lock(&queue.waiting).bytes).max().unwrap_or_default()
+    }
+
     /// Says that nothing comes any more: followers hear what waits for them, and then the end.
     pub fn close(&self) {
         self.0.is_closed.store(true, Ordering::SeqCst);

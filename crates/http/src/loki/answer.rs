@@ -1,14 +1,14 @@
 //! Loki's envelope and result shapes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::http::HeaderMap;
 use axum::response::Response;
 use query::logql::{Answer, Direction, KeptLine, Point, StreamAnswer};
-use signal::{Labels, Nanos, Sample};
+use signal::{Labels, Nanos};
 
 use crate::json;
-use crate::prometheus::{matrix_element, vector_element};
 
 /// How streams are to be shown.
 pub(super) struct Shape {
@@ -37,8 +37,8 @@ pub(super) fn list<T>(items: impl IntoIterator<Item = T>, element: impl FnMut(&m
     data(&body)
 }
 
-/// A whole query response.
-pub(super) fn query(answer: &Answer, shape: &Shape) -> String {
+/// A whole query response; `took` is the time from the request to here.
+pub(super) fn query(answer: &Answer, shape: &Shape, took: Duration) -> String {
     let mut body = String::from(r#"{"status":"success","data":{"resultType":"#);
     let mut lines = 0;
     match answer {
@@ -54,35 +54,58 @@ pub(super) fn query(answer: &Answer, shape: &Shape) -> String {
         }
         Answer::Vector(series) => {
             body.push_str(r#""vector","result":"#);
-            json::array(&mut body, series, |out, (labels, point)| vector_element(out, labels, sample(*point)));
+            json::array(&mut body, series, |out, (labels, point)| vector(out, labels, *point));
         }
         Answer::Matrix(series) => {
             body.push_str(r#""matrix","result":"#);
-            json::array(&mut body, series, |out, one| {
-                let samples: Vec<Sample> = one.points.iter().copied().map(sample).collect();
-                matrix_element(out, &one.labels, &samples);
-            });
+            json::array(&mut body, series, |out, one| matrix(out, &one.labels, &one.points));
         }
         Answer::Scalar(point) => {
             // Loki writes this one time in whole milliseconds.
-            let ms = point.at.to_timestamp().0;
-            body.push_str(&format!(r#""scalar","result":[{ms},"{}"]"#, json::number(point.value)));
+            body.push_str(&format!(r#""scalar","result":[{},""#, point.at.to_timestamp().0));
+            json::push_plain(&mut body, point.value);
+            body.push_str("\"]");
         }
     }
     body.push_str(r#","stats":"#);
-    stats(&mut body, lines);
+    stats(&mut body, lines, took);
     body.push_str("}}");
     body
 }
 
-fn sample(point: Point) -> Sample {
-    Sample { at: point.at.to_timestamp(), value: point.value }
+/// One series at one time.
+pub(super) fn vector(out: &mut String, labels: &Labels, point: Point) {
+    out.push_str(r#"{"metric":"#);
+    json::labels(out, labels);
+    out.push_str(r#","value":"#);
+    value(out, point);
+    out.push('}');
+}
+
+/// One series over time.
+pub(super) fn matrix(out: &mut String, labels: &Labels, points: &[Point]) {
+    out.push_str(r#"{"metric":"#);
+    json::labels(out, labels);
+    out.push_str(r#","values":"#);
+    json::array(out, points, |out, point| value(out, *point));
+    out.push('}');
+}
+
+/// Seconds with as many decimals as needed, and a number that never has an exponent.
+fn value(out: &mut String, point: Point) {
+    let ms = point.at.to_timestamp().0;
+    out.push('[');
+    json::push_plain(out, ms as f64 / 1000.0);
+    out.push_str(",\"");
+    json::push_plain(out, point.value);
+    out.push_str("\"]");
 }
 
 /// logcli insists on this object; what is not measured is zero.
-pub(super) fn stats(out: &mut String, lines: usize) {
+pub(super) fn stats(out: &mut String, lines: usize, took: Duration) {
+    let seconds = took.as_secs_f64();
     out.push_str(&format!(
-        r#"{{"summary":{{"bytesProcessedPerSecond":0,"linesProcessedPerSecond":0,"totalBytesProcessed":0,"totalLinesProcessed":0,"execTime":0,"queueTime":0,"subqueries":0,"totalEntriesReturned":{lines},"splits":0,"shards":0}},"querier":{{"store":{{}}}},"ingester":{{"store":{{}}}},"cache":{{}},"index":{{}}}}"#
+        r#"{{"summary":{{"bytesProcessedPerSecond":0,"linesProcessedPerSecond":0,"totalBytesProcessed":0,"totalLinesProcessed":0,"execTime":{seconds},"queueTime":0,"subqueries":0,"totalEntriesReturned":{lines},"splits":0,"shards":0,"totalPostFilterLines":0,"totalStructuredMetadataBytesProcessed":0}},"querier":{{"store":{{"totalChunksRef":0,"totalChunksDownloaded":0,"chunksDownloadTime":0,"chunk":{{"headChunkBytes":0,"headChunkLines":0,"decompressedBytes":0,"decompressedLines":0,"compressedBytes":0,"totalDuplicates":0}}}}}},"ingester":{{"totalReached":0,"totalChunksMatched":0,"totalBatches":0,"totalLinesSent":0,"store":{{"totalChunksRef":0,"totalChunksDownloaded":0,"chunksDownloadTime":0,"chunk":{{"headChunkBytes":0,"headChunkLines":0,"decompressedBytes":0,"decompressedLines":0,"compressedBytes":0,"totalDuplicates":0}}}}}},"cache":{{}},"index":{{}}}}"#
     ));
 }
 

@@ -7,7 +7,7 @@ use query::logql;
 use signal::{LogLine, Matcher};
 use store::Snapshot;
 
-use super::{Handles, QUERY_WINDOW, Reply, Window, limit, selector};
+use super::{Handles, QUERY_WINDOW, Reply, Window, question, selector};
 use crate::json;
 use crate::params::{Params, loki_duration};
 use crate::reply::Refusal;
@@ -20,7 +20,7 @@ const FIELDS: usize = 1_000;
 pub(super) async fn labels(State(handles): State<Handles>, params: Params) -> Reply {
     let Window { start, end } = Window::read(&params, &handles, QUERY_WINDOW)?;
     let matchers = selector(params.get("query").unwrap_or_default())?;
-    let found = handles.reader.run(None, move |snapshot, _| snapshot.stream_labels(&matchers, start, end)).await?;
+    let found = handles.ask(move |snapshot, _| snapshot.stream_labels(&matchers, start, end)).await?;
     let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (name, value) in found.iter().flat_map(|labels| labels.iter()) {
         values.entry(name).or_default().insert(value);
@@ -72,12 +72,12 @@ pub(super) async fn values(State(handles): State<Handles>, Path(name): Path<Stri
 async fn detect(handles: &Handles, params: &Params) -> Result<(BTreeMap<String, Field>, usize), Refusal> {
     let window = Window::read(params, handles, QUERY_WINDOW)?;
     let lines = params.limit("line_limit")?.unwrap_or(LINES).min(LINES);
-    let limit = limit(params).map(|limit| limit.min(FIELDS))?;
+    let limit = question::count(params).map(|limit| limit.min(FIELDS))?;
     let matchers = match logql::parse(params.get("query").unwrap_or_default())? {
         logql::Expr::Log(log) => log.matchers,
         logql::Expr::Metric(_) => return Err(Refusal::bad("fields are detected in lines, not in a metric query")),
     };
-    let found = handles.reader.run(None, move |snapshot, _| read_fields(snapshot, &matchers, window, lines)).await?;
+    let found = handles.ask(move |snapshot, _| read_fields(snapshot, &matchers, window, lines)).await?;
     Ok((found, limit))
 }
 

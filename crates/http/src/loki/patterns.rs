@@ -8,13 +8,10 @@ use detect::templates;
 use signal::{Matcher, Nanos};
 use store::Snapshot;
 
-use super::{Handles, QUERY_WINDOW, Reply, Window, answer, duration, selector};
+use super::{Handles, QUERY_WINDOW, Reply, Window, answer, selector};
 use crate::json;
 use crate::params::Params;
-use crate::reply::Refusal;
 
-/// Most buckets of one answer.
-const MAX_BUCKETS: u128 = 11_000;
 /// Patterns listed at most, the most frequent first.
 const PATTERNS: usize = 300;
 
@@ -23,16 +20,9 @@ type Counts = BTreeMap<(String, String), BTreeMap<i64, u64>>;
 
 pub(super) async fn patterns(State(handles): State<Handles>, params: Params) -> Reply {
     let window = Window::read(&params, &handles, QUERY_WINDOW)?;
-    let length = window.end.since(window.start);
-    let step = match params.get("step") {
-        Some(text) => duration("step", text)?,
-        None => Duration::from_secs((length.as_secs() / 250).max(1)),
-    };
-    if length.as_nanos() / step.as_nanos().max(1) > MAX_BUCKETS {
-        return Err(Refusal::bad("cannot parse 'step': it gives more than 11,000 points per pattern").into());
-    }
+    let step = window.step(&params)?;
     let matchers = selector(params.get("query").unwrap_or_default())?;
-    let counts = handles.reader.run(None, move |snapshot, _| count(snapshot, &matchers, window, step)).await?;
+    let counts = handles.ask(move |snapshot, _| count(snapshot, &matchers, window, step)).await?;
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_by_key(|(_, buckets)| std::cmp::Reverse(buckets.values().sum::<u64>()));
     Ok(answer::list(counts.into_iter().take(PATTERNS), |out, ((level, text), buckets)| {

@@ -22,7 +22,7 @@ use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::answer::Shape;
-use super::{Handles, QUERY_WINDOW, Window, limit};
+use super::{Handles, QUERY_WINDOW, Window, question};
 use crate::handles::{Committed, Followed, LineFollower};
 use crate::params::Params;
 use crate::reply::{Plain, Refusal};
@@ -65,11 +65,12 @@ pub(super) async fn tail(
     params: Params,
 ) -> Result<Response, Plain> {
     let now = (handles.now)().to_nanos();
+    let expr = logql::parse(params.get("query").unwrap_or_default())?;
     let question = Question {
-        expr: logql::parse(params.get("query").unwrap_or_default())?,
         start: Window::read(&params, &handles, QUERY_WINDOW)?.start,
         now,
-        limit: limit(&params)?,
+        limit: question::lines(&params, &expr)?,
+        expr,
         delay: delay(&params)?,
         shape: Shape::of(&headers, Direction::Forward),
     };

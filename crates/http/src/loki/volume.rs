@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::extract::State;
-use signal::{Labels, Matcher, Nanos, Sample, Timestamp};
+use query::logql::Point;
+use signal::{Labels, Matcher, Nanos};
 use store::Snapshot;
 
-use super::{Handles, QUERY_WINDOW, Reply, Window, answer, duration, limit, selector};
+use super::{Handles, QUERY_WINDOW, Reply, Window, answer, question, selector};
 use crate::json;
 use crate::params::Params;
-use crate::prometheus::{matrix_element, vector_element};
 use crate::reply::Refusal;
 
 /// Streams, lines and bytes of a selector. Loki's chunks have no counterpart; a stream counts as one.
@@ -18,8 +18,7 @@ pub(super) async fn stats(State(handles): State<Handles>, params: Params) -> Rep
     let Window { start, end } = Window::read(&params, &handles, QUERY_WINDOW)?;
     let matchers = selector(params.get("query").unwrap_or_default())?;
     let body = handles
-        .reader
-        .run(None, move |snapshot, _| {
+        .ask(move |snapshot, _| {
             let streams = snapshot.streams(&matchers, start, end);
             let lines: usize = streams.iter().map(|stream| stream.lines.len()).sum();
             let bytes: usize = streams.iter().flat_map(|stream| &stream.lines).map(|line| line.line.len()).sum();
@@ -45,11 +44,11 @@ impl Volume {
         let by_label = match params.get("aggregateBy") {
             None | Some("series") => false,
             Some("labels") => true,
-            Some(other) => {
-                return Err(Refusal::bad(format!("invalid aggregateBy `{other}`; expected `series` or `labels`")));
+            Some(_) => {
+                return Err(Refusal::bad("invalid aggregation option"));
             }
         };
-        Ok(Self { matchers, targets: targets.unwrap_or_default(), by_label, limit: limit(params)? })
+        Ok(Self { matchers, targets: targets.unwrap_or_default(), by_label, limit: question::count(params)? })
     }
 
     /// The label sets that a stream counts for.
@@ -106,14 +105,13 @@ pub(super) async fn instant(State(handles): State<Handles>, params: Params) -> R
     let window = Window::read(&params, &handles, QUERY_WINDOW)?;
     let volume = Volume::read(&params)?;
     let body = handles
-        .reader
-        .run(None, move |snapshot, _| {
+        .ask(move |snapshot, _| {
             let sums = volume.sum(snapshot, window, None);
             let mut body = String::from(r#"{"status":"success","data":{"resultType":"vector","result":"#);
             json::array(&mut body, &sums, |out, (labels, buckets)| {
                 let value = buckets.values().sum::<u64>() as f64;
-                let sample = Sample { at: window.end.to_timestamp(), value };
-                shown(&volume, labels, out, |out, labels| vector_element(out, labels, sample));
+                let point = Point { at: window.end, value };
+                shown(&volume, labels, out, |out, labels| answer::vector(out, labels, point));
             });
             finish(body)
         })
@@ -124,21 +122,17 @@ pub(super) async fn instant(State(handles): State<Handles>, params: Params) -> R
 pub(super) async fn range(State(handles): State<Handles>, params: Params) -> Reply {
     let window = Window::read(&params, &handles, QUERY_WINDOW)?;
     let volume = Volume::read(&params)?;
-    let step = match params.get("step") {
-        Some(text) => duration("step", text)?,
-        None => Duration::from_secs((window.end.since(window.start).as_secs() / 250).max(1)),
-    };
+    let step = window.step(&params)?;
     let body = handles
-        .reader
-        .run(None, move |snapshot, _| {
+        .ask(move |snapshot, _| {
             let sums = volume.sum(snapshot, window, Some(step));
             let mut body = String::from(r#"{"status":"success","data":{"resultType":"matrix","result":"#);
             json::array(&mut body, &sums, |out, (labels, buckets)| {
-                let samples: Vec<Sample> = buckets
+                let points: Vec<Point> = buckets
                     .iter()
-                    .map(|(bucket, bytes)| Sample { at: at(window.start, step, *bucket), value: *bytes as f64 })
+                    .map(|(bucket, bytes)| Point { at: at(window.start, step, *bucket), value: *bytes as f64 })
                     .collect();
-                shown(&volume, labels, out, |out, labels| matrix_element(out, labels, &samples));
+                shown(&volume, labels, out, |out, labels| answer::matrix(out, labels, &points));
             });
             finish(body)
         })
@@ -146,14 +140,14 @@ pub(super) async fn range(State(handles): State<Handles>, params: Params) -> Rep
     Ok(json::response(body))
 }
 
-fn at(start: Nanos, step: Duration, bucket: i64) -> Timestamp {
+fn at(start: Nanos, step: Duration, bucket: i64) -> Nanos {
     let step_ns = i64::try_from(step.as_nanos()).unwrap_or(i64::MAX);
-    Nanos(start.0.saturating_add(step_ns.saturating_mul(bucket))).to_timestamp()
+    Nanos(start.0.saturating_add(step_ns.saturating_mul(bucket)))
 }
 
 fn finish(mut body: String) -> String {
     body.push_str(r#","stats":"#);
-    answer::stats(&mut body, 0);
+    answer::stats(&mut body, 0, Duration::ZERO);
     body.push_str("}}");
     body
 }

@@ -145,20 +145,11 @@ pub(super) fn histogram_point(out: &mut String, at: Timestamp, histogram: &Histo
 }
 
 /// `{"metric":{…},"value":[ts,"v"]}`
-pub(crate) fn vector_element(out: &mut String, labels: &Labels, sample: Sample) {
+fn vector_element(out: &mut String, labels: &Labels, sample: Sample) {
     out.push_str(r#"{"metric":"#);
     json::labels(out, labels);
     out.push_str(r#","value":"#);
     json::point(out, sample.at, sample.value);
-    out.push('}');
-}
-
-/// `{"metric":{…},"values":[[ts,"v"],…]}`
-pub(crate) fn matrix_element(out: &mut String, labels: &Labels, samples: &[Sample]) {
-    out.push_str(r#"{"metric":"#);
-    json::labels(out, labels);
-    out.push_str(r#","values":"#);
-    json::array(out, samples, |out, sample| json::point(out, sample.at, sample.value));
     out.push('}');
 }
 

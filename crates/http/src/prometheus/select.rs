@@ -79,7 +79,7 @@ pub(super) async fn label_names(State(handles): State<Handles>, params: Params) 
     let Selection { sets, range, limit } = Selection::read(&params, Refusal::bad)?.or_everything();
     let found = handles
         .reader
-        .run(None, move |snapshot, _| {
+        .run_briefly(|snapshot| {
             sets.iter().flat_map(|matchers| snapshot.label_names(matchers, range)).collect::<BTreeSet<_>>()
         })
         .await?;
@@ -94,7 +94,7 @@ pub(super) async fn label_values(State(handles): State<Handles>, Path(name): Pat
     let Selection { sets, range, limit } = Selection::read(&params, Refusal::bad)?.or_everything();
     let body = handles
         .reader
-        .run(None, move |snapshot, _| {
+        .run_briefly(|snapshot| {
             let mut found: Vec<_> =
                 sets.iter().flat_map(|matchers| snapshot.label_values(&name, matchers, range)).collect();
             if sets.len() > 1 {

@@ -71,6 +71,122 @@ async fn the_missions_queries_work() {
     }
 }
 
+/// The texts that Loki's clients look for.
+#[tokio::test]
+async fn refusals_are_worded_as_lokis() {
+    let (router, _) = server();
+    let lines = ("query", r#"{job="a"}"#);
+    let number = ("query", "vector(1)");
+    for (parameters, text) in [
+        (
+            vec![lines, ("limit", "99999")],
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query (99999 > 5000)",
+        ),
+        (vec![lines, ("limit", "0")], "limit must be a positive value"),
+        (vec![lines, ("limit", "many")], r#"strconv.Atoi: parsing "many": invalid syntax"#),
+        (vec![lines, ("direction", "Up")], "invalid direction 'Up'"),
+        (vec![lines, ("interval", "-1")], "interval must be >= 0"),
+        (vec![lines, ("since", "long")], r#"could not parse 'since' parameter: not a valid duration string: "long""#),
+        (
+            vec![lines, ("start", "noon")],
+            r#"could not parse 'start' parameter: strconv.ParseInt: parsing "noon": invalid syntax"#,
+        ),
+        (vec![lines, ("start", "20"), ("end", "10")], "end timestamp must not be before or equal to start time"),
+        (
+            vec![lines, ("start", "1700000000"), ("end", "1702595601")],
+            "the query time range exceeds the limit (query length: 721h0m1s, limit: 30d1h)",
+        ),
+        (
+            vec![number, ("step", "0s")],
+            "zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ),
+        (
+            vec![number, ("step", "-1")],
+            "zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ),
+        (vec![number, ("step", "x")], r#"cannot parse "x" to a valid duration"#),
+        (
+            vec![number, ("start", "1"), ("end", "11002"), ("step", "1")],
+            "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter",
+        ),
+    ] {
+        let reply = ask(&router, "/loki/api/v1/query_range", &parameters).await;
+        assert_eq!((reply.status.as_u16(), reply.text().trim_end()), (400, text), "{parameters:?}");
+        assert_eq!(reply.headers["content-type"], "text/plain; charset=utf-8");
+    }
+    let number = [number, ("limit", "99999")];
+    assert_eq!(ask(&router, "/loki/api/v1/query_range", &number).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn too_many_series_and_too_little_time_are_refused() {
+    let (mut parts, store) = parts();
+    for number in 0..501 {
+        let mut batch = line_batch(NOW_S * 1_000_000_000, "x");
+        batch.streams[0].labels = signal::Labels::from_pairs([("job", "many"), ("n", &number.to_string())]);
+        store.append(&[batch]).unwrap();
+    }
+    let query = |text| [("query", text), ("time", "1706189401")];
+    let lasting =
+        Parts { tap: parts.tap.clone(), ..Parts::new(parts.ingress.clone(), parts.reader.clone(), parts.now.clone()) };
+    let router = router(lasting);
+    let reply = ask(&router, "/loki/api/v1/query", &query(r#"count_over_time({job="many"}[1m])"#)).await;
+    assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+    assert!(reply.text().starts_with("maximum number of series (500) reached for a single query;"), "{}", reply.text());
+    let fits = ask(&router, "/loki/api/v1/query", &query(r#"count_over_time({job="many",n!="7"}[1m])"#)).await;
+    assert_eq!(fits.status, StatusCode::OK);
+    parts.reader = parts.reader.with_timeout(std::time::Duration::ZERO);
+    let reply = ask(&crate::router(parts), "/loki/api/v1/query", &query("vector(1)")).await;
+    assert_eq!(reply.status, StatusCode::GATEWAY_TIMEOUT);
+    assert!(reply.text().starts_with("request timed out, decrease the duration of the request"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn lines_can_be_spaced_out() {
+    let (router, store) = server();
+    for (second, job) in [(0, "a"), (1, "b"), (2, "a"), (3, "a"), (4, "b"), (5, "a"), (10, "a")] {
+        let mut batch = line_batch((NOW_S + second) * 1_000_000_000, &second.to_string());
+        batch.streams[0].labels = signal::Labels::from_pairs([("job", job)]);
+        store.append(&[batch]).unwrap();
+    }
+    for (direction, limit, want) in
+        [("forward", "100", "0 3 10"), ("forward", "2", "0 3"), ("backward", "100", "10 5 2"), ("backward", "1", "10")]
+    {
+        let parameters = [
+            ("query", r#"{job=~".+"}"#),
+            ("start", "1706189400"),
+            ("end", "1706189411"),
+            ("interval", "3s"),
+            ("direction", direction),
+            ("limit", limit),
+        ];
+        let reply = ask(&router, "/loki/api/v1/query_range", &parameters).await.json();
+        let streams = reply["data"]["result"].as_array().unwrap().iter();
+        let mut found: Vec<i64> = streams
+            .flat_map(|stream| stream["values"].as_array().unwrap())
+            .map(|value| value[1].as_str().unwrap().parse().unwrap())
+            .collect();
+        found.sort_by_key(|second| if direction == "forward" { *second } else { -second });
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found.join(" "), want, "{direction} {limit}");
+    }
+}
+
+#[tokio::test]
+async fn numbers_look_as_loki_writes_them() {
+    let (router, _) = server();
+    for (query, path, want) in [
+        ("1e21 * 1", "query", r#""resultType":"scalar","result":[1706189400500,"1000000000000000000000"]"#),
+        ("vector(0.00000025)", "query", r#""result":[{"metric":{},"value":[1706189400.5,"0.00000025"]}]"#),
+        ("vector(2)", "query_range", r#""values":[[1706189400.5,"2"]]"#),
+    ] {
+        let time = "1706189400.5";
+        let parameters = [("query", query), ("time", time), ("start", time), ("end", time)];
+        let reply = ask(&router, &format!("/loki/api/v1/{path}"), &parameters).await;
+        assert!(reply.text().contains(want), "{query}: {}", reply.text());
+    }
+}
+
 #[tokio::test]
 async fn grafana_gets_categorized_labels() {
     let (router, _) = server();

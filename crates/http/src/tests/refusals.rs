@@ -160,7 +160,12 @@ fn rows() -> Vec<Row> {
             "invalid direction 'up'",
         ),
         get("bad Loki time", "/loki/api/v1/labels?start=noon", 400, "could not parse 'start' parameter"),
-        get("bad Loki step", "/loki/api/v1/query_range?query=vector(1)&step=x", 400, "cannot parse 'step'"),
+        get(
+            "bad Loki step",
+            "/loki/api/v1/query_range?query=vector(1)&step=x",
+            400,
+            "cannot parse \"x\" to a valid duration",
+        ),
         get("bad trace id", "/api/traces/xyz", 400, "`xyz` is not a hexadecimal id"),
         get(
             "long trace id",

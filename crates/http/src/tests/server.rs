@@ -101,6 +101,41 @@ async fn a_query_waits_for_its_turn_as_long_as_it_may() {
     assert_eq!(first.await.unwrap(), Ok(()));
 }
 
+/// On a runtime of either kind.
+async fn brief_work_is_done_at_once_and_in_turn() {
+    let reader = Reader::new(Arc::new(Store::in_memory())).with_concurrency(1);
+    let impatient = reader.clone().with_timeout(Duration::from_millis(20));
+    let borrowed = String::from("here");
+    assert_eq!(reader.run_briefly(|_| borrowed.len()).await, Ok(4));
+    let broken = reader.run_briefly(|_| panic!("on purpose")).await;
+    assert_eq!(broken.map(|()| 0), Err(QueryError::Defect));
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let long = reader.run(None, move |_, _| {
+        begun.send(()).unwrap();
+        released.recv().unwrap();
+    });
+    let brief = async {
+        has_begun.await.unwrap();
+        let late = impatient.run_briefly(|_| ()).await;
+        release.send(()).unwrap();
+        late
+    };
+    let (_, late) = tokio::join!(long, brief);
+    assert_eq!(late, Err(QueryError::Queued));
+    assert_eq!(reader.run_briefly(|_| 7).await, Ok(7));
+}
+
+#[tokio::test]
+async fn brief_work_on_one_thread() {
+    brief_work_is_done_at_once_and_in_turn().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brief_work_on_two_threads() {
+    brief_work_is_done_at_once_and_in_turn().await;
+}
+
 #[tokio::test]
 async fn a_client_that_leaves_stops_its_query() {
     let reader = Reader::new(Arc::new(Store::in_memory())).with_concurrency(1);
