@@ -87,6 +87,9 @@ pub(crate) fn encode(values: &Texts, times: &[i64], out: &mut Vec<u8>) {
 /// When texts come so often on average, no other way is looked for.
 const OFTEN: usize = 8;
 
+/// Writes a column, or leaves what is to be cut off.
+type Encode = fn(&Texts, &[i64], &mut Vec<u8>) -> Option<()>;
+
 /// Writes a column of which no row or every row is empty.
 fn encode_full(values: &Texts, times: &[i64], out: &mut Vec<u8>) {
     let first = values.get(0);
@@ -94,6 +97,16 @@ fn encode_full(values: &Texts, times: &[i64], out: &mut Vec<u8>) {
         out.push(CONSTANT);
         out.extend_from_slice(first.as_bytes());
         return;
+    }
+    let start = out.len();
+    // The rows' own times cost nothing, however often they repeat themselves.
+    let as_times: [(u8, Encode); 2] = [(TIMES, times::encode), (NUMBERS, numbers::encode_clock)];
+    for (kind, encode) in as_times {
+        out.push(kind);
+        if encode(values, times, out).is_some() && out.len() - start <= 32 + values.len() / 16 {
+            return;
+        }
+        out.truncate(start);
     }
     let distinct = distinct::distinct(values);
     let limit = match &distinct {
@@ -106,7 +119,6 @@ fn encode_full(values: &Texts, times: &[i64], out: &mut Vec<u8>) {
         }
         None => None,
     };
-    let start = out.len();
     let is_written = encode_shaped(values, times, out).is_some();
     if is_written && limit.is_none_or(|limit| out.len() - start <= limit) {
         return;
