@@ -85,6 +85,17 @@ impl OpenBlock {
         self.or_note(self.block.latest(id, range))
     }
 
+    /// The names of labels on series with something in `range`, of those that are `wanted`; damage is noted.
+    pub(crate) fn label_names(&self, range: TimeRange, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let names = self.block.label_names().filter(|name| wanted(name));
+        let is_whole = range.start <= self.range().start && self.range().end <= range.end;
+        let is_there = |name: &str| {
+            let carries = Matcher::new(name, MatchOp::NotEqual, "");
+            carries.is_ok_and(|carries| self.select(&[carries]).into_iter().any(|id| self.has_any(id, range)))
+        };
+        names.filter(|name| is_whole || is_there(name)).map(str::to_owned).collect()
+    }
+
     /// The values of a label on series with something in `range`; damage is noted.
     pub(crate) fn label_values(&self, name: &str, range: TimeRange) -> Vec<String> {
         let own = self.range();

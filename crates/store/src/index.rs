@@ -119,6 +119,11 @@ impl Index {
         ids
     }
 
+    /// The names of labels, each with the ids that carry it by value; in no particular order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &Ids>)> {
+        self.names.iter().map(|(name, values)| (&**name, values.values()))
+    }
+
     /// The values of one label with the ids that carry each; the values in no particular order.
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = (&str, &Ids)> {
         self.names.get(name).into_iter().flatten().map(|(value, ids)| (&**value, ids))

@@ -132,6 +132,15 @@ impl Snapshot {
     #[must_use]
     pub fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Vec<String> {
         let mut names = BTreeSet::new();
+        if matchers.is_empty() && self.head.blocks.deletions.is_empty() {
+            for head in self.heads() {
+                names.extend(head.label_names(|series| series.has_any(range)));
+            }
+            for block in self.head.blocks.near(range) {
+                names.extend(block.label_names(range, |name| !names.contains(name)));
+            }
+            return names.into_iter().collect();
+        }
         for reader in self.find_any(matchers, range) {
             for (name, _) in reader.labels() {
                 if !names.contains(name) {

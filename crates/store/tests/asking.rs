@@ -6,7 +6,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aegis_store::{Amounts, Conflict, Receipt, Store};
+use aegis_store::{Amounts, Conflict, Receipt, Snapshot, Store};
 use common::{answers, everything, lines, open, series, span, spans};
 use proptest::prelude::*;
 use signal::{
@@ -88,7 +88,14 @@ fn selects_by_matchers_and_range() {
     for (job, code, at) in [("api", "200", 10), ("api", "500", 20), ("web", "200", 30), ("web", "", 40)] {
         store.append(&[series(&[("__name__", "http"), ("job", job), ("code", code)], &[(at, 1.0)])]).unwrap();
     }
-    let snapshot = store.snapshot();
+    let in_memory = store.snapshot();
+    store.flush().unwrap();
+    for snapshot in [in_memory, store.snapshot()] {
+        selects(&snapshot);
+    }
+}
+
+fn selects(snapshot: &Snapshot) {
     for (case, matchers, range, want) in [
         ("all", vec![], TimeRange::all(), vec![10, 20, 30, 40]),
         ("equal", vec![matcher("job", MatchOp::Equal, "api")], TimeRange::all(), vec![10, 20]),
@@ -113,6 +120,9 @@ fn selects_by_matchers_and_range() {
     }
     assert_eq!(snapshot.label_names(&[], TimeRange::all()), ["__name__", "code", "job"]);
     assert_eq!(snapshot.label_names(&[], range(40, 40)), ["__name__", "job"]);
+    assert_eq!(snapshot.label_names(&[], range(41, 50)), Vec::<String>::new());
+    let in_any_way = [matcher("job", MatchOp::Regex, ".*")];
+    assert_eq!(snapshot.label_names(&in_any_way, range(40, 40)), ["__name__", "job"]);
     assert_eq!(snapshot.label_values("job", &[], TimeRange::all()), ["api", "web"]);
     assert_eq!(snapshot.label_values("job", &[matcher("code", MatchOp::Equal, "500")], TimeRange::all()), ["api"]);
     assert_eq!(snapshot.label_values("job", &[], range(25, 35)), ["web"]);

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use signal::{Exemplar, HistogramSample, Labels, Matcher, MetricMetadata, Sample};
 
 use super::{Extent, Size};
-use crate::index::Index;
+use crate::index::{Ids, Index};
 use series::Room;
 pub(crate) use series::{SeriesHead, put_in_order};
 pub(crate) use table::Shares;
@@ -128,6 +128,16 @@ impl MetricsHead {
     /// Ids of everything the matchers allow, ascending.
     pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<u32> {
         self.index().select(matchers, self.series.len())
+    }
+
+    /// The names of labels on anything for which `holds` answers true.
+    pub(crate) fn label_names(&self, mut holds: impl FnMut(&SeriesHead) -> bool) -> Vec<String> {
+        let index = self.index();
+        let carried = index.names().filter_map(|(name, ids)| {
+            let mut series = ids.flat_map(Ids::iter).filter_map(|id| self.series.get(id));
+            series.any(&mut holds).then(|| name.to_owned())
+        });
+        carried.collect()
     }
 
     /// The values of `name` on anything for which `holds` answers true.
