@@ -1,118 +1,137 @@
-//! The blocks of a data directory: which there are, how they come and how they go.
+//! The blocks of one signal: which there are, how they come and how they go.
 //!
-//! Series move here from the head with every flush. Blocks never change; merging and forgetting replace them.
+//! What was written moves here from the head with every flush. Blocks never change; merging and forgetting replace them.
 
 mod compact;
-mod write;
+mod days;
+pub(crate) mod logs;
+mod metrics;
 
+use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use signal::{HistogramSample, Labels, MatchOp, Matcher, Sample, TimeRange, Timestamp, all_match};
+use signal::{TimeRange, Timestamp};
 
-use crate::block::{Block, PageCache};
-use crate::block_file::BlockError;
+use crate::block::{MergeError, PageCache};
+use crate::block_file::{BlockError, BlockOrigin};
+use crate::deletion::Deletion;
 use crate::disk::Disk;
 use crate::errors::{FlushError, OpenError};
-use crate::manifest::{Deletion, Manifest, ReadError};
-use crate::snapshot::Latest;
+use crate::manifest::{Listed, Manifest, ReadError};
+use crate::retention::Floors;
 use crate::status::Problem;
+
+pub(crate) use days::DAY;
+
+/// A block of one signal, as far as its directory has to know.
+pub(crate) trait BlockFile: Sized + Send + Sync + Debug {
+    fn open(disk: &Arc<dyn Disk>, file: &Path, cache: &Arc<PageCache>) -> Result<Self, BlockError>;
+
+    /// First and last instant, in whole milliseconds around them.
+    fn range(&self) -> TimeRange;
+
+    /// On disk.
+    fn bytes(&self) -> u64;
+
+    /// How many times what it holds has been merged.
+    fn level(&self) -> u32;
+
+    /// Whether writing it anew leaves out what `floors` say is no longer kept, and enough of it.
+    fn has_expired(&self, floors: &Floors) -> bool;
+
+    /// Writes one block of several; answers whether anything is left for it. Without, there is no file.
+    fn merge(job: &MergeJob<'_, Self>) -> Result<bool, MergeError>;
+}
+
+/// What is to become one block.
+#[derive(Debug)]
+pub(crate) struct MergeJob<'a, B> {
+    pub(crate) disk: &'a Arc<dyn Disk>,
+    pub(crate) file: &'a Path,
+    pub(crate) origin: BlockOrigin,
+    /// Oldest arrivals first.
+    pub(crate) parts: &'a [Arc<OpenBlock<B>>],
+    /// What is left out.
+    pub(crate) deletions: &'a [&'a Deletion],
+    pub(crate) floors: &'a Floors,
+}
 
 const EXTENSION: &str = "block";
 
 /// One block that is served.
 #[derive(Debug)]
-pub(crate) struct OpenBlock {
+pub(crate) struct OpenBlock<B> {
     pub(crate) number: u64,
+    /// The number of the block in which the newest of it arrived.
+    pub(crate) arrived: u64,
     pub(crate) file: PathBuf,
-    pub(crate) block: Arc<Block>,
+    pub(crate) block: Arc<B>,
     /// The first damage that a reader came upon.
     damage: OnceLock<Problem>,
 }
 
 /// What readers see. A copy is cheap and never changes.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct BlockSet {
+#[derive(Debug)]
+pub(crate) struct BlockSet<B> {
     /// Oldest arrivals first.
-    pub(crate) blocks: Arc<Vec<Arc<OpenBlock>>>,
+    pub(crate) blocks: Arc<Vec<Arc<OpenBlock<B>>>>,
     pub(crate) deletions: Arc<Vec<Deletion>>,
+    /// Since when what is there counts.
+    pub(crate) floors: Arc<Floors>,
+}
+
+impl<B> Clone for BlockSet<B> {
+    fn clone(&self) -> Self {
+        let Self { blocks, deletions, floors } = self;
+        Self { blocks: Arc::clone(blocks), deletions: Arc::clone(deletions), floors: Arc::clone(floors) }
+    }
+}
+
+impl<B> Default for BlockSet<B> {
+    fn default() -> Self {
+        Self { blocks: Arc::default(), deletions: Arc::default(), floors: Arc::default() }
+    }
 }
 
 /// The directory of the blocks; whoever holds it may change it.
 #[derive(Debug)]
-pub(crate) struct BlockDir {
+pub(crate) struct BlockDir<B> {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
     cache: Arc<PageCache>,
     manifest: Manifest,
-    set: BlockSet,
+    set: BlockSet<B>,
+    /// Numbers of blocks that are to be written anew because of the floors.
+    expired: BTreeSet<u64>,
 }
 
-impl OpenBlock {
-    fn open(number: u64, file: PathBuf, disk: &Arc<dyn Disk>, cache: &Arc<PageCache>) -> Result<Self, BlockError> {
-        let block = Arc::new(Block::open(&**disk, &file, cache)?);
-        Ok(Self { number, file, block, damage: OnceLock::new() })
+impl<B: BlockFile> OpenBlock<B> {
+    fn open(listed: Listed, file: PathBuf, disk: &Arc<dyn Disk>, cache: &Arc<PageCache>) -> Result<Self, BlockError> {
+        let block = Arc::new(B::open(disk, &file, cache)?);
+        let Listed { number, arrived } = listed;
+        Ok(Self { number, arrived, file, block, damage: OnceLock::new() })
     }
 
     pub(crate) fn range(&self) -> TimeRange {
-        self.block.meta().range
+        self.block.range()
     }
 
-    /// What the matchers allow; nothing from an index that is damaged, which is noted.
-    pub(crate) fn select(&self, matchers: &[Matcher]) -> Vec<u32> {
-        self.or_note(self.block.select(matchers))
+    fn listed(&self) -> Listed {
+        Listed { number: self.number, arrived: self.arrived }
     }
 
-    /// The labels of series, in the order of the numbers.
-    pub(crate) fn labels(&self, ids: &[u32]) -> Vec<Labels> {
-        self.or_note(self.block.labels(ids))
+    /// Whether it may hold something of what was deleted.
+    pub(crate) fn is_touched(&self, deletion: &Deletion) -> bool {
+        deletion.touches(self.arrived, self.range())
     }
+}
 
-    /// What can be read; damage is noted.
-    pub(crate) fn read(
-        &self,
-        id: u32,
-        range: TimeRange,
-        samples: &mut Vec<Sample>,
-        histograms: &mut Vec<HistogramSample>,
-    ) {
-        self.or_note(self.block.read(id, range, samples, histograms));
-    }
-
-    /// The newest in `range`; damage is noted.
-    pub(crate) fn latest(&self, id: u32, range: TimeRange) -> Option<Latest> {
-        self.or_note(self.block.latest(id, range))
-    }
-
-    /// The names of labels on series with something in `range`, of those that are `wanted`; damage is noted.
-    pub(crate) fn label_names(&self, range: TimeRange, wanted: impl Fn(&str) -> bool) -> Vec<String> {
-        let names = self.block.label_names().filter(|name| wanted(name));
-        let is_whole = range.start <= self.range().start && self.range().end <= range.end;
-        let is_there = |name: &str| {
-            let carries = Matcher::new(name, MatchOp::NotEqual, "");
-            carries.is_ok_and(|carries| self.select(&[carries]).into_iter().any(|id| self.has_any(id, range)))
-        };
-        names.filter(|name| is_whole || is_there(name)).map(str::to_owned).collect()
-    }
-
-    /// The values of a label on series with something in `range`; damage is noted.
-    pub(crate) fn label_values(&self, name: &str, range: TimeRange) -> Vec<String> {
-        let own = self.range();
-        if range.start <= own.start && own.end <= range.end {
-            return self.or_note(self.block.label_values(name, None));
-        }
-        let Ok(carries) = Matcher::new(name, MatchOp::NotEqual, "") else { return Vec::new() };
-        let mut ids = self.select(&[carries]);
-        ids.retain(|id| self.has_any(*id, range));
-        self.or_note(self.block.label_values(name, Some(&ids)))
-    }
-
-    pub(crate) fn has_any(&self, id: u32, range: TimeRange) -> bool {
-        self.or_note(self.block.has_samples(id, range))
-    }
-
-    fn or_note<T: Default>(&self, read: Result<T, BlockError>) -> T {
+impl<B> OpenBlock<B> {
+    /// What was read; nothing when that is damaged, which is noted.
+    pub(crate) fn or_note<T: Default>(&self, read: Result<T, BlockError>) -> T {
         read.unwrap_or_else(|error| {
             self.note(&error);
             T::default()
@@ -120,7 +139,7 @@ impl OpenBlock {
     }
 
     /// Remembers the first damage.
-    fn note(&self, error: &BlockError) {
+    pub(crate) fn note(&self, error: &BlockError) {
         self.damage.get_or_init(|| problem(self.file.clone(), error));
     }
 
@@ -129,20 +148,21 @@ impl OpenBlock {
     }
 }
 
-impl BlockSet {
-    /// Whether any block may have something in `range`.
-    pub(crate) fn near(&self, range: TimeRange) -> impl Iterator<Item = &OpenBlock> {
-        self.blocks.iter().map(|block| &**block).filter(move |block| block.range().overlaps(&range))
-    }
-
-    /// What was asked to be forgotten of a series, each with the number of the first block it does not concern.
-    pub(crate) fn deleted(&self, labels: &Labels) -> Vec<(u64, TimeRange)> {
-        let concerns = |deletion: &&Deletion| all_match(&deletion.matchers, labels);
-        self.deletions.iter().filter(concerns).map(|deletion| (deletion.below, deletion.range)).collect()
+impl<B: BlockFile> BlockSet<B> {
+    /// The blocks that may have something in `range`.
+    pub(crate) fn near(&self, range: TimeRange) -> impl Iterator<Item = &Arc<OpenBlock<B>>> {
+        self.blocks.iter().filter(move |block| block.range().overlaps(&range))
     }
 }
 
-impl BlockDir {
+impl<B> BlockSet<B> {
+    /// What readers found damaged.
+    pub(crate) fn damages(&self) -> impl Iterator<Item = Problem> {
+        self.blocks.iter().filter_map(|block| block.damage().cloned())
+    }
+}
+
+impl<B: BlockFile> BlockDir<B> {
     /// Opens the blocks the manifest names and removes what else lies there. Damaged ones are set aside and reported.
     pub(crate) fn open(
         dir: PathBuf,
@@ -163,15 +183,23 @@ impl BlockDir {
         for name in names.iter().filter(|name| name.ends_with(".tmp")) {
             remove(&*disk, &dir.join(name)).map_err(io("remove", &dir.join(name)))?;
         }
-        let mut opened = Self { dir, disk, cache, manifest: Manifest::default(), set: BlockSet::default() };
-        for number in numbers.iter().filter(|number| !manifest.blocks.contains(number)) {
+        let mut opened = Self {
+            dir,
+            disk,
+            cache,
+            manifest: Manifest::default(),
+            set: BlockSet::default(),
+            expired: BTreeSet::new(),
+        };
+        let is_listed = |number: u64| manifest.blocks.iter().any(|listed| listed.number == number);
+        for number in numbers.iter().filter(|number| !is_listed(**number)) {
             let file = opened.file(*number);
             remove(&*opened.disk, &file).map_err(io("remove", &file))?;
         }
         let mut blocks = Vec::with_capacity(manifest.blocks.len());
-        for number in std::mem::take(&mut manifest.blocks) {
-            let file = opened.file(number);
-            match OpenBlock::open(number, file.clone(), &opened.disk, &opened.cache) {
+        for listed in std::mem::take(&mut manifest.blocks) {
+            let file = opened.file(listed.number);
+            match OpenBlock::open(listed, file.clone(), &opened.disk, &opened.cache) {
                 Ok(block) => blocks.push(Arc::new(block)),
                 Err(BlockError::Version { file, found, known }) => {
                     return Err(OpenError::Version { file, found, known });
@@ -188,9 +216,10 @@ impl BlockDir {
                     return Err(OpenError::Io { action: "open", path: file, source });
                 }
             }
-            manifest.blocks.push(number);
+            manifest.blocks.push(listed);
         }
-        opened.set = BlockSet { blocks: Arc::new(blocks), deletions: Arc::new(manifest.deletions.clone()) };
+        opened.set.blocks = Arc::new(blocks);
+        opened.set.deletions = Arc::new(manifest.deletions.clone());
         opened.manifest = manifest;
         Ok(opened)
     }
@@ -198,7 +227,7 @@ impl BlockDir {
     /// A directory without blocks that exists in memory only.
     pub(crate) fn empty(dir: PathBuf, disk: Arc<dyn Disk>, cache: Arc<PageCache>) -> Self {
         let manifest = Manifest { next: 1, ..Manifest::default() };
-        Self { dir, disk, cache, manifest, set: BlockSet::default() }
+        Self { dir, disk, cache, manifest, set: BlockSet::default(), expired: BTreeSet::new() }
     }
 
     fn file(&self, number: u64) -> PathBuf {
@@ -215,8 +244,16 @@ impl BlockDir {
         }
     }
 
-    pub(crate) fn set(&self) -> &BlockSet {
+    pub(crate) fn set(&self) -> &BlockSet<B> {
         &self.set
+    }
+
+    /// What is older no longer counts, from now on.
+    pub(crate) fn set_floors(&mut self, floors: Floors) -> BlockSet<B> {
+        let has_expired = |block: &&Arc<OpenBlock<B>>| block.block.has_expired(&floors);
+        self.expired = self.set.blocks.iter().filter(has_expired).map(|block| block.number).collect();
+        self.set.floors = Arc::new(floors);
+        self.set.clone()
     }
 
     pub(crate) fn manifest(&self) -> &Manifest {
@@ -230,21 +267,22 @@ impl BlockDir {
     /// Makes `blocks` and what goes with them the state of the directory.
     fn commit(
         &mut self,
-        blocks: Vec<Arc<OpenBlock>>,
+        blocks: Vec<Arc<OpenBlock<B>>>,
         change: impl FnOnce(&mut Manifest),
-    ) -> Result<BlockSet, FlushError> {
+    ) -> Result<BlockSet<B>, FlushError> {
         let mut manifest = self.manifest.clone();
-        manifest.blocks = blocks.iter().map(|block| block.number).collect();
+        manifest.blocks = blocks.iter().map(|block| block.listed()).collect();
         change(&mut manifest);
-        manifest.deletions.retain(|deletion| blocks.iter().any(|block| deletion.touches(block)));
+        manifest.deletions.retain(|deletion| blocks.iter().any(|block| block.is_touched(deletion)));
         let path = Manifest::path(&self.dir);
         manifest.write(&self.dir, &*self.disk).map_err(|source| FlushError::Io { file: path, source })?;
         let gone: Vec<PathBuf> = {
             let kept = &manifest.blocks;
-            let old = self.set.blocks.iter().filter(|block| !kept.contains(&block.number));
+            let old = self.set.blocks.iter().filter(|block| kept.iter().all(|kept| kept.number != block.number));
             old.map(|block| block.file.clone()).collect()
         };
-        self.set = BlockSet { blocks: Arc::new(blocks), deletions: Arc::new(manifest.deletions.clone()) };
+        self.set.blocks = Arc::new(blocks);
+        self.set.deletions = Arc::new(manifest.deletions.clone());
         self.manifest = manifest;
         for file in gone {
             // What stays behind is not in the manifest, and the next start removes it.
@@ -255,7 +293,7 @@ impl BlockDir {
 
     /// Drops blocks that end before `cutoff`, and the oldest ones beyond `max_bytes`; never the newest.
     pub(crate) fn retain(&mut self, cutoff: Timestamp, max_bytes: u64) -> Result<(u64, u64), FlushError> {
-        let mut oldest: Vec<&Arc<OpenBlock>> = self.set.blocks.iter().collect();
+        let mut oldest: Vec<&Arc<OpenBlock<B>>> = self.set.blocks.iter().collect();
         oldest.sort_by_key(|block| block.range().end);
         let mut excess = self.bytes().saturating_sub(max_bytes);
         let (mut dropped, mut bytes) = (Vec::new(), 0);
@@ -276,12 +314,9 @@ impl BlockDir {
         Ok((dropped.len() as u64, bytes))
     }
 
-    /// Forgets what the matchers allow in `range`, in every block there is now.
-    pub(crate) fn delete(&mut self, matchers: Vec<Matcher>, range: TimeRange) -> Result<BlockSet, FlushError> {
-        let blocks = self.set.blocks.to_vec();
-        self.commit(blocks, |manifest| {
-            manifest.deletions.push(Deletion { matchers, range, below: manifest.next });
-        })
+    /// Opens a block that was just written.
+    fn reopen(&self, listed: Listed) -> Result<OpenBlock<B>, FlushError> {
+        Ok(OpenBlock::open(listed, self.file(listed.number), &self.disk, &self.cache)?)
     }
 
     /// Writes the blocks, as they are, to another directory.
@@ -295,13 +330,6 @@ impl BlockDir {
         // The copy has no write-ahead log: nothing of it is in blocks.
         let manifest = Manifest { floor: 0, ..self.manifest.clone() };
         manifest.write(dir, &*self.disk)
-    }
-}
-
-impl Deletion {
-    /// Whether a block may hold something of what was deleted.
-    fn touches(&self, block: &OpenBlock) -> bool {
-        self.below > block.number && self.range.overlaps(&block.range())
     }
 }
 
@@ -338,7 +366,8 @@ fn read_manifest(
         Err(ReadError::Damage(reason)) => {
             problems.push(Problem { file, offset: 0, reason: reason.to_owned() });
             let next = numbers.last().map_or(1, |last| last + 1);
-            Ok(Manifest { next, blocks: numbers.to_vec(), ..Manifest::default() })
+            let blocks = numbers.iter().copied().map(Listed::new).collect();
+            Ok(Manifest { next, blocks, ..Manifest::default() })
         }
     }
 }

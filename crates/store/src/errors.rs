@@ -26,8 +26,8 @@ pub enum OpenError {
         /// Newest version this build reads.
         known: u16,
     },
-    /// Metrics of the write-ahead log that did not fit memory could not be moved to blocks.
-    #[error("cannot move metrics to blocks")]
+    /// What the write-ahead log held beyond memory could not be moved to blocks.
+    #[error("cannot move what the log holds to blocks")]
     Flush(#[source] FlushError),
     /// The file system refused.
     #[error("cannot {action} `{path}`")]
@@ -269,8 +269,15 @@ pub struct Conflict {
 /// What retention dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Retained {
-    /// Segments removed.
+    /// Segments and blocks removed.
     pub segments: u64,
     /// Bytes on disk given back.
     pub bytes: u64,
+}
+
+impl Retained {
+    pub(crate) fn add(&mut self, (count, bytes): (u64, u64)) {
+        self.segments += count;
+        self.bytes += bytes;
+    }
 }

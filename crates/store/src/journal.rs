@@ -11,7 +11,7 @@ use signal::Timestamp;
 use crate::disk::{Disk, DiskFile};
 use crate::errors::{AppendError, OpenError, RetainError, Retained};
 use crate::head::SegmentId;
-use crate::segment::{self, Signal};
+use crate::segment::Signal;
 use crate::store::{Fsync, StoreSettings};
 
 /// Into how many segments the retention time is divided at least.
@@ -73,10 +73,11 @@ impl Journal {
     pub(crate) fn new(signal: Signal, dir: &Path, settings: &StoreSettings, disk: &Arc<dyn Disk>) -> Self {
         let (dir, disk) = (dir.join(signal.dir()), Arc::clone(disk));
         let (fsync, segment_bytes) = (settings.fsync, settings.segment_bytes);
-        // Metrics move from their segments to blocks; the others are forgotten segment by segment.
+        // Metrics and logs move from their segments to blocks; traces are forgotten segment by segment.
         let (segment_bytes, segment_span) = match signal {
             Signal::Metrics => (segment_bytes.saturating_mul(METRICS_FACTOR), Duration::MAX),
-            Signal::Logs | Signal::Traces => (segment_bytes, settings.retention / SPANS),
+            Signal::Logs => (segment_bytes, Duration::MAX),
+            Signal::Traces => (segment_bytes, settings.retention / SPANS),
         };
         Self {
             signal,
@@ -171,14 +172,11 @@ impl Journal {
         Ok((id, true))
     }
 
-    /// Adds a frame, with the header when it is the first. Unfinished until [`commit`](Self::commit).
-    pub(crate) fn write(&mut self, mut frame: Vec<u8>) -> Result<(), AppendError> {
+    /// Adds frames, the first ones of a segment behind its header. Unfinished until [`commit`](Self::commit).
+    pub(crate) fn write(&mut self, frames: &[u8]) -> Result<(), AppendError> {
         let Some(active) = &mut self.active else { return Ok(()) };
-        if active.len == 0 {
-            frame.splice(0..0, segment::header(self.signal));
-        }
-        active.written += frame.len() as u64;
-        match active.file.append(&frame) {
+        active.written += frames.len() as u64;
+        match active.file.append(frames) {
             Ok(()) => Ok(()),
             Err(error) => Err(self.error(error)),
         }

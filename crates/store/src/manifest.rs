@@ -9,14 +9,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use signal::{MatchOp, Matcher, TimeRange, Timestamp};
+use signal::{MatchOp, Matcher, Nanos, TimeRange, Timestamp};
 
+use crate::deletion::{DeletedLines, Deletion, LineFilter, LineFilterOp};
 use crate::disk::Disk;
 use crate::wire::{DecodeError, Reader, put_len, put_signed, put_text, put_varint};
 
 const MAGIC: &[u8; 8] = b"AEGMANIF";
 /// Newest version this build reads, and the one it writes.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 const HEADER: usize = 20;
 
 /// The state of the blocks.
@@ -28,18 +29,23 @@ pub(crate) struct Manifest {
     pub(crate) sequence: u64,
     /// Number of the next block.
     pub(crate) next: u64,
-    /// Numbers of the blocks, oldest first.
-    pub(crate) blocks: Vec<u64>,
+    /// The blocks, oldest first.
+    pub(crate) blocks: Vec<Listed>,
     pub(crate) deletions: Vec<Deletion>,
 }
 
-/// Samples that somebody asked to forget.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) struct Deletion {
-    pub(crate) matchers: Vec<Matcher>,
-    pub(crate) range: TimeRange,
-    /// Holds for blocks of smaller numbers: what came later stays.
-    pub(crate) below: u64,
+/// A block that counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Listed {
+    pub(crate) number: u64,
+    /// The block in which the newest of it arrived: its own number until it is merged.
+    pub(crate) arrived: u64,
+}
+
+impl Listed {
+    pub(crate) fn new(number: u64) -> Self {
+        Self { number, arrived: number }
+    }
 }
 
 /// Why a manifest cannot be read.
@@ -84,19 +90,12 @@ impl Manifest {
             put_varint(&mut payload, number);
         }
         put_len(&mut payload, self.blocks.len());
-        self.blocks.iter().for_each(|number| put_varint(&mut payload, *number));
-        put_len(&mut payload, self.deletions.len());
-        for Deletion { matchers, range, below } in &self.deletions {
-            put_signed(&mut payload, range.start.0);
-            put_signed(&mut payload, range.end.0);
-            put_varint(&mut payload, *below);
-            put_len(&mut payload, matchers.len());
-            for matcher in matchers {
-                put_text(&mut payload, &matcher.name);
-                payload.push(op_to_byte(matcher.op));
-                put_text(&mut payload, &matcher.value);
-            }
+        for block in &self.blocks {
+            put_varint(&mut payload, block.number);
+            put_varint(&mut payload, block.arrived);
         }
+        put_len(&mut payload, self.deletions.len());
+        self.deletions.iter().for_each(|deletion| put_deletion(&mut payload, deletion));
         let mut out = Vec::with_capacity(payload.len() + HEADER);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
@@ -124,29 +123,90 @@ impl Manifest {
         if payload.len() as u64 != u64::from(len) || crc32c::crc32c(payload) != checksum {
             return Err(ReadError::Damage("the checksum does not match"));
         }
-        Self::take(&mut Reader::new(payload)).map_err(damage)
+        Self::take(&mut Reader::new(payload), version).map_err(damage)
     }
 
-    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn take(reader: &mut Reader<'_>, version: u16) -> Result<Self, DecodeError> {
         let (floor, sequence, next) = (reader.varint()?, reader.varint()?, reader.varint()?);
-        let blocks = (0..reader.count()?).map(|_| reader.varint()).collect::<Result<Vec<_>, _>>()?;
+        let mut blocks = Vec::new();
+        for _ in 0..reader.count()? {
+            let number = reader.varint()?;
+            blocks.push(Listed { number, arrived: if version < 2 { number } else { reader.varint()? } });
+        }
         let mut deletions = Vec::new();
         for _ in 0..reader.count()? {
-            let range = TimeRange::new(Timestamp(reader.signed()?), Timestamp(reader.signed()?));
-            let below = reader.varint()?;
-            let mut matchers = Vec::new();
-            for _ in 0..reader.count()? {
-                let (name, op, value) = (reader.text()?, op_from_byte(reader.byte()?)?, reader.text()?);
-                let matcher = Matcher::new(name, op, value);
-                matchers.push(matcher.map_err(|_| DecodeError("a deletion has a pattern that does not compile"))?);
-            }
-            deletions.push(Deletion { matchers, range, below });
+            deletions.push(take_deletion(reader, version)?);
         }
         if reader.is_at_end() {
             Ok(Self { floor, sequence, next, blocks, deletions })
         } else {
             Err(DecodeError("bytes are left over"))
         }
+    }
+}
+
+fn put_deletion(out: &mut Vec<u8>, Deletion { matchers, range, below, lines }: &Deletion) {
+    put_signed(out, range.start.0);
+    put_signed(out, range.end.0);
+    put_varint(out, *below);
+    put_len(out, matchers.len());
+    for matcher in matchers {
+        put_text(out, &matcher.name);
+        out.push(op_to_byte(matcher.op));
+        put_text(out, &matcher.value);
+    }
+    put_len(out, usize::from(lines.is_some()));
+    let Some(DeletedLines { id, asked, start, end, filters }) = lines else { return };
+    put_varint(out, *id);
+    put_signed(out, asked.0);
+    put_signed(out, start.0);
+    put_signed(out, end.0);
+    put_len(out, filters.len());
+    for filter in filters {
+        out.push(filter_to_byte(filter.op()));
+        put_text(out, filter.text());
+    }
+}
+
+fn take_deletion(reader: &mut Reader<'_>, version: u16) -> Result<Deletion, DecodeError> {
+    const PATTERN: DecodeError = DecodeError("a deletion has a pattern that does not compile");
+    let range = TimeRange::new(Timestamp(reader.signed()?), Timestamp(reader.signed()?));
+    let below = reader.varint()?;
+    let mut matchers = Vec::new();
+    for _ in 0..reader.count()? {
+        let (name, op, value) = (reader.text()?, op_from_byte(reader.byte()?)?, reader.text()?);
+        matchers.push(Matcher::new(name, op, value).map_err(|_| PATTERN)?);
+    }
+    let mut lines = None;
+    if version >= 2 && reader.byte()? > 0 {
+        let (id, asked) = (reader.varint()?, Timestamp(reader.signed()?));
+        let (start, end) = (Nanos(reader.signed()?), Nanos(reader.signed()?));
+        let mut filters = Vec::new();
+        for _ in 0..reader.count()? {
+            let op = filter_from_byte(reader.byte()?)?;
+            filters.push(LineFilter::new(op, reader.text()?).map_err(|_| PATTERN)?);
+        }
+        lines = Some(DeletedLines { id, asked, start, end, filters });
+    }
+    Ok(Deletion { matchers, range, below, lines })
+}
+
+fn filter_to_byte(op: LineFilterOp) -> u8 {
+    match op {
+        LineFilterOp::Contains => 0,
+        LineFilterOp::Lacks => 1,
+        LineFilterOp::Matches => 2,
+        LineFilterOp::MatchesNot => 3,
+    }
+}
+
+fn filter_from_byte(byte: u8) -> Result<LineFilterOp, DecodeError> {
+    match byte {
+        0 => Ok(LineFilterOp::Contains),
+        1 => Ok(LineFilterOp::Lacks),
+        2 => Ok(LineFilterOp::Matches),
+        3 => Ok(LineFilterOp::MatchesNot),
+        _ => Err(DecodeError("a filter of lines is unknown")),
     }
 }
 
@@ -176,11 +236,32 @@ mod tests {
     use super::*;
     use crate::disk::MemoryDisk;
 
-    fn sample() -> Manifest {
+    /// What version 1 could say.
+    fn plain() -> Manifest {
         let matchers = vec![Matcher::equal("job", "a"), Matcher::new("env", MatchOp::NotRegex, "x|y").unwrap()];
         let range = TimeRange::new(Timestamp(-5), Timestamp(9));
-        let deletions = vec![Deletion { matchers, range, below: 7 }];
-        Manifest { floor: 3, sequence: 900, next: 8, blocks: vec![1, 4, 7], deletions }
+        let deletions = vec![Deletion { matchers, range, below: 7, lines: None }];
+        Manifest { floor: 3, sequence: 900, next: 8, blocks: [1, 4, 7].map(Listed::new).to_vec(), deletions }
+    }
+
+    fn sample() -> Manifest {
+        let mut manifest = plain();
+        manifest.blocks.push(Listed { number: 9, arrived: 6 });
+        let filters = [
+            (LineFilterOp::Contains, "x"),
+            (LineFilterOp::Lacks, ""),
+            (LineFilterOp::Matches, "a+"),
+            (LineFilterOp::MatchesNot, "^b"),
+        ];
+        let lines = DeletedLines {
+            id: 12,
+            asked: Timestamp(77),
+            start: Nanos(-4_500_000),
+            end: Nanos(8_999_999),
+            filters: filters.map(|(op, text)| LineFilter::new(op, text).unwrap()).to_vec(),
+        };
+        manifest.deletions.push(Deletion { lines: Some(lines), ..manifest.deletions[0].clone() });
+        manifest
     }
 
     #[test]
@@ -203,8 +284,10 @@ mod tests {
 
     #[test]
     fn every_released_format_is_read() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/v1/manifest");
-        assert_eq!(Manifest::decode(&std::fs::read(file).unwrap()).unwrap(), sample());
+        for (version, want) in [("v1", plain()), ("v2", sample())] {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats").join(version).join("manifest");
+            assert_eq!(Manifest::decode(&std::fs::read(file).unwrap()).unwrap(), want, "{version}");
+        }
     }
 
     #[test]
@@ -220,7 +303,9 @@ mod tests {
         #[test]
         fn any_bytes_can_be_read(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
             let _ = Manifest::decode(&bytes);
-            let _ = Manifest::take(&mut Reader::new(&bytes));
+            for version in 1..=VERSION {
+                let _ = Manifest::take(&mut Reader::new(&bytes), version);
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Reading everything back at start.
 
+mod logs;
 mod metrics;
 
 use std::collections::BTreeSet;
@@ -8,13 +9,16 @@ use std::sync::Arc;
 
 use signal::Timestamp;
 
+use crate::block::Block;
 use crate::blocks::BlockDir;
 use crate::codec::dictionary::{Dictionary, Names, Numbers};
-use crate::codec::{logs, traces};
+use crate::codec::traces;
 use crate::disk::Disk;
-use crate::errors::{OpenError, Retained};
+use crate::errors::{FlushError, OpenError, Retained};
+use crate::head::logs::LogsHead;
 use crate::head::{Head, SegmentId};
 use crate::journal::{Journal, SegmentFacts};
+use crate::log_block::LogBlock;
 use crate::segment::{self, After, RecordHead, Signal};
 use crate::status::Problem;
 use crate::store::StoreSettings;
@@ -34,6 +38,25 @@ pub(crate) struct Volume {
     pub(crate) last: u64,
 }
 
+/// The directories of the signals that move to blocks.
+#[derive(Debug)]
+pub(crate) struct Dirs<'a> {
+    pub(crate) metrics: &'a mut BlockDir<Block>,
+    pub(crate) logs: &'a mut BlockDir<LogBlock>,
+}
+
+impl Dirs<'_> {
+    /// The last segment that is in blocks, and the number of the last write.
+    fn flushed(&self, signal: Signal) -> Option<(SegmentId, u64)> {
+        let manifest = match signal {
+            Signal::Metrics => self.metrics.manifest(),
+            Signal::Logs => self.logs.manifest(),
+            Signal::Traces => return None,
+        };
+        Some((SegmentId(manifest.floor), manifest.sequence))
+    }
+}
+
 /// Reads the three signals into `head`; answers them and the number of the last write.
 ///
 /// A write that touched several signals and reached only some of them before a crash was never acknowledged: it is cut
@@ -42,23 +65,23 @@ pub(crate) fn replay(
     dir: &Path,
     settings: &StoreSettings,
     disk: &Arc<dyn Disk>,
-    blocks: &mut BlockDir,
+    dirs: &mut Dirs<'_>,
     head: &mut Head,
 ) -> Result<(Vec<Volume>, u64), OpenError> {
     let mut journals = Vec::with_capacity(Signal::ALL.len());
     for signal in Signal::ALL {
         let mut journal = Journal::new(signal, dir, settings, disk);
         journal.make_dir()?;
-        if signal == Signal::Metrics {
-            journal.begin_after(SegmentId(blocks.manifest().floor))?;
+        if let Some((floor, _)) = dirs.flushed(signal) {
+            journal.begin_after(floor)?;
         }
         let last = last_record(&journal)?;
         journals.push((journal, last));
     }
-    let flushed = blocks.manifest().sequence;
+    let flushed = |signal: Signal| dirs.flushed(signal).map_or(0, |(_, sequence)| sequence);
+    let newest_flushed = Signal::ALL.into_iter().map(flushed).max().unwrap_or(0);
     let last = |journal: &Journal, last: Option<RecordHead>| {
-        let last = last.map_or(0, |last| last.sequence);
-        if journal.signal() == Signal::Metrics { last.max(flushed) } else { last }
+        last.map_or(0, |last| last.sequence).max(flushed(journal.signal()))
     };
     let lasts: Vec<_> = journals.iter().map(|(journal, head)| (journal.signal(), last(journal, *head))).collect();
     let newest = journals.iter().filter_map(|(_, last)| *last).max_by_key(|last| last.sequence);
@@ -73,13 +96,11 @@ pub(crate) fn replay(
     let mut volumes = Vec::with_capacity(Signal::ALL.len());
     for (journal, _) in journals {
         let mut volume = Volume::new(journal);
-        if volume.journal.signal() == Signal::Metrics {
-            volume.last = flushed;
-        }
-        volume.read(settings, unfinished, blocks, head)?;
+        volume.last = dirs.flushed(volume.journal.signal()).map_or(0, |(_, sequence)| sequence);
+        volume.read(settings, unfinished, dirs, head)?;
         volumes.push(volume);
     }
-    Ok((volumes, newest.map_or(0, |newest| newest.sequence).max(flushed)))
+    Ok((volumes, newest.map_or(0, |newest| newest.sequence).max(newest_flushed)))
 }
 
 /// The head of the newest record of a signal.
@@ -109,11 +130,16 @@ impl Volume {
         Self { journal, dictionary, numbers, dropped_bytes: 0, problems: Vec::new(), last: 0 }
     }
 
+    /// The next write begins a new segment. Answers the last one there is and the number of the newest record.
+    pub(crate) fn close(&mut self) -> Option<(SegmentId, u64)> {
+        Some((self.journal.close()?, self.last))
+    }
+
     fn read(
         &mut self,
         settings: &StoreSettings,
         unfinished: Option<u64>,
-        blocks: &mut BlockDir,
+        dirs: &mut Dirs<'_>,
         head: &mut Head,
     ) -> Result<(), OpenError> {
         let ids = self.journal.list()?;
@@ -121,20 +147,32 @@ impl Volume {
         for id in ids {
             let is_newest = newest == Some(id);
             self.read_segment(id, is_newest, unfinished, head)?;
-            let is_metrics = self.journal.signal() == Signal::Metrics;
-            if is_metrics && !is_newest && self.journal.bytes() >= settings.flush_bytes {
-                self.flush(id, blocks, head)?;
+            let limit = match self.journal.signal() {
+                Signal::Metrics => settings.flush_bytes,
+                Signal::Logs => settings.log_flush_bytes,
+                Signal::Traces => u64::MAX,
+            };
+            if !is_newest && self.journal.bytes() >= limit {
+                self.flush(id, dirs, head).map_err(OpenError::Flush)?;
             }
         }
         Ok(())
     }
 
     /// Moves what was read to blocks, so that a log larger than memory can be read.
-    fn flush(&mut self, last: SegmentId, blocks: &mut BlockDir, head: &mut Head) -> Result<(), OpenError> {
-        head.blocks = blocks.write(&head.metrics, last, self.last).map_err(OpenError::Flush)?;
-        head.metrics = head.metrics.emptied();
-        let removed = self.journal.remove(&self.journal.until(last), &mut BTreeSet::new(), &mut Retained::default());
-        removed.map_err(|error| OpenError::Flush(error.into()))
+    fn flush(&mut self, last: SegmentId, dirs: &mut Dirs<'_>, head: &mut Head) -> Result<(), FlushError> {
+        match self.journal.signal() {
+            Signal::Metrics => {
+                head.metrics.blocks = dirs.metrics.write(&head.metrics.fresh, last, self.last)?;
+                head.metrics.fresh = head.metrics.fresh.emptied();
+            }
+            Signal::Logs => {
+                head.logs.blocks = dirs.logs.write(&head.logs.fresh, last, self.last)?;
+                head.logs.fresh = LogsHead::default();
+            }
+            Signal::Traces => return Ok(()),
+        }
+        Ok(self.journal.remove(&self.journal.until(last), &mut BTreeSet::new(), &mut Retained::default())?)
     }
 
     fn read_segment(
@@ -147,12 +185,12 @@ impl Volume {
         let bytes = self.journal.read(id)?;
         let scan = scan(&self.journal, id, &bytes)?;
         let unfinished = unfinished.filter(|_| is_newest);
-        let mut reader = SegmentReader::new(id);
+        let mut names = Names::default();
         let mut series = Vec::new();
         let walk = match self.journal.signal() {
-            Signal::Metrics => metrics::read(&scan, unfinished, &mut reader.names, &mut series, &mut head.metrics),
-            Signal::Logs => walk(&scan, scan.records(), unfinished, |content| reader.read_logs(content, head)),
-            Signal::Traces => walk(&scan, scan.records(), unfinished, |content| reader.read_traces(content, head)),
+            Signal::Metrics => metrics::read(&scan, unfinished, &mut names, &mut series, &mut head.metrics.fresh),
+            Signal::Logs => logs::read(&scan, unfinished, &mut names, &mut head.logs.fresh),
+            Signal::Traces => walk(&scan, scan.records(), unfinished, |content| read_traces(content, id, head)),
         };
         self.last = walk.last.unwrap_or(self.last);
         let mut facts = walk.facts;
@@ -179,8 +217,8 @@ impl Volume {
                 return Ok(());
             }
             match self.journal.signal() {
-                Signal::Metrics => self.numbers = reader.names.into_numbers(&series),
-                Signal::Logs | Signal::Traces => self.dictionary = reader.names.into_dictionary(),
+                Signal::Metrics => self.numbers = names.into_numbers(&series),
+                Signal::Logs | Signal::Traces => self.dictionary = names.into_dictionary(),
             }
             return self.journal.resume(id, walk.end as u64);
         }
@@ -233,45 +271,9 @@ fn walk<'a>(
     walk
 }
 
-/// Puts the records of one segment into the head.
-struct SegmentReader {
-    id: SegmentId,
-    names: Names,
-    /// Where the segment's label sets are in the head.
-    places: Vec<Option<u32>>,
-}
-
-impl SegmentReader {
-    fn new(id: SegmentId) -> Self {
-        Self { id, names: Names::default(), places: Vec::new() }
-    }
-
-    fn read_traces(&mut self, content: &[u8], head: &mut Head) -> Result<Option<Timestamp>, DecodeError> {
-        let spans = traces::decode(content)?;
-        let newest = spans.iter().map(|span| span.end.to_timestamp()).max();
-        spans.into_iter().for_each(|span| head.traces.push(self.id, Arc::new(span)));
-        Ok(newest)
-    }
-
-    fn read_logs(&mut self, content: &[u8], head: &mut Head) -> Result<Option<Timestamp>, DecodeError> {
-        let mut newest = None;
-        for (set, line) in logs::decode(content, &mut self.names)? {
-            newest = newest.max(Some(line.at.to_timestamp()));
-            let place = self.place(set, |labels| head.logs.streams.find_or_add(labels));
-            if let Some(stream) = place.and_then(|id| head.logs.streams.get_mut(id)) {
-                stream.push(self.id, line);
-            }
-        }
-        Ok(newest)
-    }
-
-    /// Where a label set of this segment is in the head; looked up once.
-    fn place(&mut self, set: usize, find: impl FnOnce(&signal::Labels) -> u32) -> Option<u32> {
-        if self.places.len() <= set {
-            self.places.resize(self.names.sets.len(), None);
-        }
-        let labels = self.names.sets.get(set)?;
-        let place = self.places.get_mut(set)?;
-        Some(*place.get_or_insert_with(|| find(labels)))
-    }
+fn read_traces(content: &[u8], segment: SegmentId, head: &mut Head) -> Result<Option<Timestamp>, DecodeError> {
+    let spans = traces::decode(content)?;
+    let newest = spans.iter().map(|span| span.end.to_timestamp()).max();
+    spans.into_iter().for_each(|span| head.traces.push(segment, Arc::new(span)));
+    Ok(newest)
 }

@@ -132,35 +132,42 @@ pub(crate) fn header(signal: Signal) -> [u8; HEADER] {
 pub(crate) enum Packing {
     /// When it is large enough.
     Worth,
-    /// Never: it is compact already, and soon removed.
+    /// Never: it is compact already, or soon removed.
     Never,
 }
 
-/// The record as a frame, ready to be appended; its size when that is too large.
-pub(crate) fn frame(head: RecordHead, content: &[u8], packing: Packing) -> Result<Vec<u8>, usize> {
-    let mut record = Vec::with_capacity(content.len() + 41);
-    head.put(&mut record);
-    record.extend_from_slice(content);
+/// Adds a record as a frame, with what `put` adds as its content; answers its size when that is too large. What was in
+/// `out` stays in front of it.
+pub(crate) fn put_frame(
+    out: &mut Vec<u8>,
+    head: RecordHead,
+    packing: Packing,
+    put: impl FnOnce(&mut Vec<u8>),
+) -> Result<(), usize> {
+    let begin = out.len();
+    // Length and checksum are known at the end.
+    out.extend_from_slice(&[0; FRAME]);
+    out.push(PLAIN);
+    let body = out.len();
+    head.put(out);
+    put(out);
+    let record = out.get(body..).unwrap_or_default();
     if record.len() > MAX_RECORD {
         return Err(record.len());
     }
-    let packed = if record.len() < WORTH_PACKING || packing == Packing::Never {
-        None
-    } else {
-        snap::raw::Encoder::new().compress_vec(&record).ok()
-    };
-    let (packing, body) = match packed {
-        Some(packed) if packed.len() < record.len() => (SNAPPY, packed),
-        Some(_) | None => (PLAIN, record),
-    };
-    let len = u32::try_from(body.len() + 1).map_err(|_| body.len())?;
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&[packing]), &body);
-    let mut frame = Vec::with_capacity(body.len() + FRAME + 1);
-    frame.extend_from_slice(&len.to_le_bytes());
-    frame.extend_from_slice(&crc.to_le_bytes());
-    frame.push(packing);
-    frame.extend_from_slice(&body);
-    Ok(frame)
+    if packing == Packing::Worth && record.len() >= WORTH_PACKING {
+        let packed = snap::raw::Encoder::new().compress_vec(record).ok();
+        if let Some(packed) = packed.filter(|packed| packed.len() < record.len()) {
+            out.truncate(body);
+            out.extend_from_slice(&packed);
+            out.get_mut(body - 1).into_iter().for_each(|how| *how = SNAPPY);
+        }
+    }
+    let payload = out.get(begin + FRAME..).unwrap_or_default();
+    let len = u32::try_from(payload.len()).map_err(|_| payload.len())?;
+    let front = [len.to_le_bytes(), crc32c::crc32c(payload).to_le_bytes()];
+    out.iter_mut().skip(begin).zip(front.as_flattened()).for_each(|(to, from)| *to = *from);
+    Ok(())
 }
 
 /// What a segment's bytes hold.
@@ -324,7 +331,7 @@ mod tests {
     fn segment(contents: &[&[u8]]) -> Vec<u8> {
         let mut bytes = header(Signal::Logs).to_vec();
         for (at, content) in contents.iter().enumerate() {
-            bytes.extend(frame(head(at as u64), content, Packing::Worth).unwrap());
+            put_frame(&mut bytes, head(at as u64), Packing::Worth, |out| out.extend_from_slice(content)).unwrap();
         }
         bytes
     }

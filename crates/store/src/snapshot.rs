@@ -1,16 +1,16 @@
 //! Answers from one consistent state of the store.
 
+mod logs;
 mod reader;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use signal::{
-    Exemplar, HistogramSample, Labels, LogLine, Matcher, MetricMetadata, Nanos, Sample, Span, TimeRange, TraceId,
-};
+use signal::{Exemplar, HistogramSample, Labels, LogLine, Matcher, MetricMetadata, Sample, Span, TimeRange, TraceId};
 
 use crate::head::Head;
 use crate::head::metrics::MetricsHead;
+pub use logs::{LinePart, PartRows, StreamReader};
 pub use reader::{Latest, SeriesReader};
 
 /// What the store held at one moment: every batch acknowledged before, never a part of one. Cheap to take, to clone and
@@ -94,11 +94,11 @@ impl Snapshot {
     #[must_use]
     pub fn find(&self, matchers: &[Matcher], range: TimeRange) -> Vec<SeriesReader<'_>> {
         let mut found = Vec::new();
-        for block in self.head.blocks.near(range) {
+        for block in self.head.metrics.blocks.near(range) {
             let ids = block.select(matchers);
             let labels = block.labels(&ids);
             let reader = |(id, labels): (u32, Labels)| {
-                let deleted = self.head.blocks.deleted(&labels);
+                let deleted = self.head.metrics.blocks.deleted(&labels);
                 SeriesReader::of_block(block, id, labels, deleted)
             };
             join(&mut found, ids.into_iter().zip(labels).map(reader));
@@ -112,7 +112,7 @@ impl Snapshot {
 
     /// What is in memory, older arrivals first.
     fn heads(&self) -> impl Iterator<Item = &MetricsHead> {
-        self.head.frozen.as_ref().map(|frozen| &frozen.metrics).into_iter().chain([&self.head.metrics])
+        self.head.metrics.heads()
     }
 
     /// Those of [`find`](Self::find) that have something.
@@ -132,11 +132,11 @@ impl Snapshot {
     #[must_use]
     pub fn label_names(&self, matchers: &[Matcher], range: TimeRange) -> Vec<String> {
         let mut names = BTreeSet::new();
-        if matchers.is_empty() && self.head.blocks.deletions.is_empty() {
+        if matchers.is_empty() && self.head.metrics.blocks.deletions.is_empty() {
             for head in self.heads() {
                 names.extend(head.label_names(|series| series.has_any(range)));
             }
-            for block in self.head.blocks.near(range) {
+            for block in self.head.metrics.blocks.near(range) {
                 names.extend(block.label_names(range, |name| !names.contains(name)));
             }
             return names.into_iter().collect();
@@ -155,11 +155,11 @@ impl Snapshot {
     #[must_use]
     pub fn label_values(&self, name: &str, matchers: &[Matcher], range: TimeRange) -> Vec<String> {
         let mut values = BTreeSet::new();
-        if matchers.is_empty() && self.head.blocks.deletions.is_empty() {
+        if matchers.is_empty() && self.head.metrics.blocks.deletions.is_empty() {
             for head in self.heads() {
                 values.extend(head.label_values(name, |series| series.has_any(range)));
             }
-            for block in self.head.blocks.near(range) {
+            for block in self.head.metrics.blocks.near(range) {
                 values.extend(block.label_values(name, range));
             }
             return values.into_iter().collect();
@@ -177,13 +177,13 @@ impl Snapshot {
     /// What metric families last said about themselves, sorted by name.
     #[must_use]
     pub fn metadata(&self) -> Vec<MetricMetadata> {
-        self.head.metrics.metadata.values().cloned().collect()
+        self.head.metrics.fresh.metadata.values().cloned().collect()
     }
 
     /// Exemplars in `range` of the series all `matchers` allow, sorted by labels, each ascending in time.
     #[must_use]
     pub fn exemplars(&self, matchers: &[Matcher], range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {
-        let metrics = &self.head.metrics;
+        let metrics = &self.head.metrics.fresh;
         let mut found = Vec::new();
         for series in metrics.select(matchers).into_iter().filter_map(|id| metrics.get(id)) {
             let inside = series.exemplars().iter().filter(|exemplar| range.contains(exemplar.at));
@@ -194,27 +194,6 @@ impl Snapshot {
             }
         }
         found.sort_by(|a, b| a.0.cmp(&b.0));
-        found
-    }
-
-    /// Streams all `matchers` allow with their lines from `start` to `end`, both inside, sorted by labels; those without
-    /// a line are left out.
-    #[must_use]
-    pub fn streams(&self, matchers: &[Matcher], start: Nanos, end: Nanos) -> Vec<Stream> {
-        let selected = self.head.logs.streams.select(matchers).into_iter();
-        let read = selected.map(|(labels, stream)| Stream { labels: labels.clone(), lines: stream.lines(start, end) });
-        let mut found: Vec<_> = read.filter(|stream| !stream.lines.is_empty()).collect();
-        found.sort_by(|a, b| a.labels.cmp(&b.labels));
-        found
-    }
-
-    /// Label sets of the streams [`streams`](Self::streams) would answer.
-    #[must_use]
-    pub fn stream_labels(&self, matchers: &[Matcher], start: Nanos, end: Nanos) -> Vec<Labels> {
-        let selected = self.head.logs.streams.select(matchers).into_iter();
-        let mut found: Vec<_> =
-            selected.filter(|(_, stream)| stream.has_lines(start, end)).map(|(labels, _)| labels.clone()).collect();
-        found.sort_unstable();
         found
     }
 

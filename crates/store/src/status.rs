@@ -13,8 +13,6 @@ pub struct StoreStatus {
     pub logs: SignalStatus,
     /// Traces and spans.
     pub traces: SignalStatus,
-    /// Blocks of metrics.
-    pub blocks: u64,
     /// Data that could not be read, when the store was opened or since.
     pub problems: Vec<Problem>,
     /// Why writes are stopped, when they are.
@@ -30,6 +28,8 @@ pub struct SignalStatus {
     pub items: u64,
     /// Segments on disk.
     pub segments: u64,
+    /// Blocks on disk.
+    pub blocks: u64,
     /// Bytes on disk.
     pub disk_bytes: u64,
     /// Bytes of unfinished writes cut off when the store was opened.

@@ -6,6 +6,7 @@ use signal::{Labels, LogLine, Span, Timestamp};
 
 use crate::codec::{logs, metrics, traces};
 use crate::errors::AppendError;
+use crate::head::logs::Arrivals;
 use crate::head::metrics::MetricsHead;
 use crate::head::{Head, SegmentId};
 use crate::intake::{MetricsWrite, Scratch};
@@ -20,6 +21,8 @@ pub(crate) struct Writer {
     sequence: u64,
     /// For admission.
     pub(crate) scratch: Scratch,
+    /// Where frames are put together.
+    buffer: Vec<u8>,
     /// Why there can be no further write.
     pub(crate) stopped: Option<String>,
 }
@@ -32,25 +35,29 @@ pub(crate) struct Addition<'a> {
     pub(crate) spans: Vec<&'a Span>,
 }
 
-/// The segments a write went to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Segments {
-    logs: SegmentId,
-    traces: SegmentId,
-}
+/// A buffer for frames that has grown larger is not kept for the next write.
+const BUFFER: usize = 8 << 20;
 
 impl Writer {
     pub(crate) fn new(volumes: Vec<Volume>, sequence: u64) -> Self {
-        Self { volumes, sequence, scratch: Scratch::default(), stopped: None }
+        Self { volumes, sequence, scratch: Scratch::default(), buffer: Vec::new(), stopped: None }
     }
 
-    /// Writes the addition to every signal it touches. A new metrics segment begins with all known metadata, so that
-    /// dropping old segments loses none.
+    pub(crate) fn volume(&self, signal: Signal) -> Option<&Volume> {
+        self.volumes.iter().find(|volume| volume.journal.signal() == signal)
+    }
+
+    pub(crate) fn volume_mut(&mut self, signal: Signal) -> Option<&mut Volume> {
+        self.volumes.iter_mut().find(|volume| volume.journal.signal() == signal)
+    }
+
+    /// Writes the addition to every signal it touches; answers the segment of the traces. A new metrics segment begins with
+    /// all known metadata, so that dropping old segments loses none.
     pub(crate) fn write(
         &mut self,
         addition: &mut Addition<'_>,
         metrics: &MetricsHead,
-    ) -> Result<Segments, AppendError> {
+    ) -> Result<SegmentId, AppendError> {
         if let Some(reason) = &self.stopped {
             return Err(AppendError::Stopped { reason: reason.clone() });
         }
@@ -62,13 +69,13 @@ impl Writer {
             }
         }
         if touched == Touched::default() {
-            return Ok(Segments::default());
+            return Ok(SegmentId::default());
         }
         self.sequence += 1;
         let record = RecordHead { sequence: self.sequence, touched };
         let written = self.try_write(addition, metrics, record);
         match written {
-            Ok(segments) => {
+            Ok(traces) => {
                 for volume in &mut self.volumes {
                     volume.dictionary.commit();
                     volume.numbers.commit();
@@ -78,7 +85,7 @@ impl Writer {
                         volume.last = self.sequence;
                     }
                 }
-                Ok(segments)
+                Ok(traces)
             }
             Err(error) => {
                 for volume in &mut self.volumes {
@@ -98,19 +105,22 @@ impl Writer {
         addition: &mut Addition<'_>,
         head: &MetricsHead,
         record: RecordHead,
-    ) -> Result<Segments, AppendError> {
-        let mut segments = Segments::default();
+    ) -> Result<SegmentId, AppendError> {
+        let mut traces = SegmentId::default();
+        let mut buffer = std::mem::take(&mut self.buffer);
         for volume in &mut self.volumes {
             let signal = volume.journal.signal();
             if !addition.touches(signal) {
                 continue;
             }
             let (id, is_new) = volume.journal.make_room(addition.newest(signal))?;
+            buffer.clear();
             if is_new {
                 volume.dictionary = Default::default();
                 volume.numbers = Default::default();
+                buffer.extend_from_slice(&segment::header(signal));
             }
-            let content = match signal {
+            let framed = match signal {
                 Signal::Metrics => {
                     if is_new {
                         addition.metrics.metadata.splice(0..0, head.metadata.values().cloned());
@@ -118,28 +128,32 @@ impl Writer {
                     let write = &addition.metrics;
                     let new = |id: u32| write.new_series.get(id.checked_sub(head.len())? as usize);
                     let labels = |id: u32| head.get(id).or_else(|| new(id)).map(|series| &series.labels);
-                    metrics::encode(write, &mut volume.numbers, labels)
+                    let content = metrics::encode(write, &mut volume.numbers, labels);
+                    segment::put_frame(&mut buffer, record, Packing::Never, |out| out.extend_from_slice(&content))
                 }
-                Signal::Logs => {
-                    segments.logs = id;
-                    logs::encode(&addition.streams, &mut volume.dictionary)
-                }
+                // Packing costs more than writing, and the log is soon removed.
+                Signal::Logs => segment::put_frame(&mut buffer, record, Packing::Never, |out| {
+                    logs::encode(&addition.streams, &mut volume.dictionary, out);
+                }),
                 Signal::Traces => {
-                    segments.traces = id;
-                    encode_spans(&addition.spans)?
+                    traces = id;
+                    let content = encode_spans(&addition.spans)?;
+                    segment::put_frame(&mut buffer, record, Packing::Worth, |out| out.extend_from_slice(&content))
                 }
             };
-            let packing = if signal == Signal::Metrics { Packing::Never } else { Packing::Worth };
-            let frame = segment::frame(record, &content, packing).map_err(|bytes| {
+            framed.map_err(|bytes| {
                 let (bytes, limit) = (bytes as u64, segment::MAX_RECORD as u64);
                 AppendError::TooLarge { bytes, limit }
             })?;
-            volume.journal.write(frame)?;
+            volume.journal.write(&buffer)?;
         }
         for volume in &mut self.volumes {
             volume.journal.sync()?;
         }
-        Ok(segments)
+        if buffer.capacity() <= BUFFER {
+            self.buffer = buffer;
+        }
+        Ok(traces)
     }
 }
 
@@ -168,9 +182,9 @@ impl Addition<'_> {
         }
     }
 
-    /// Puts what was written into the head.
-    pub(crate) fn enter(self, head: &mut Head, segments: Segments) {
-        let metrics = &mut head.metrics;
+    /// Puts what was written into the head, lines as they were copied for it.
+    pub(crate) fn enter(self, head: &mut Head, lines: Arrivals, traces: SegmentId) {
+        let metrics = &mut head.metrics.fresh;
         metrics.add(self.metrics.new_series);
         metrics.push_samples(self.metrics.samples);
         if !self.metrics.histograms.is_empty() {
@@ -184,14 +198,9 @@ impl Addition<'_> {
                 metrics.describe(metadata);
             }
         }
-        for (labels, lines) in self.streams {
-            let id = head.logs.streams.find_or_add(labels);
-            if let Some(stream) = head.logs.streams.get_mut(id) {
-                lines.iter().for_each(|line| stream.push(segments.logs, line.clone()));
-            }
-        }
+        head.logs.fresh.enter(lines);
         for span in self.spans {
-            head.traces.push(segments.traces, Arc::new(span.clone()));
+            head.traces.push(traces, Arc::new(span.clone()));
         }
     }
 }

@@ -9,7 +9,9 @@ use signal::{
 use super::dictionary::{Dictionary, Names, Numbers};
 use super::metrics::Rare;
 use super::{logs, metrics, traces};
+use crate::head::logs::LineChunk;
 use crate::intake::MetricsWrite;
+use crate::rows::Line;
 use crate::segment::VERSION;
 use crate::wire::{DecodeError, Reader};
 
@@ -109,7 +111,9 @@ fn streams() -> impl Strategy<Value = Vec<(Labels, Vec<LogLine>)>> {
 
 fn encode_logs(streams: &[(Labels, Vec<LogLine>)], dictionary: &mut Dictionary) -> Vec<u8> {
     let borrowed: Vec<_> = streams.iter().map(|(labels, lines)| (labels, lines.as_slice())).collect();
-    logs::encode(&borrowed, dictionary)
+    let mut out = Vec::new();
+    logs::encode(&borrowed, dictionary, &mut out);
+    out
 }
 
 /// The samples of a record, and what it has beside them.
@@ -175,7 +179,12 @@ proptest! {
     fn lines_survive(streams in streams()) {
         let mut names = Names::default();
         let back = logs::decode(&encode_logs(&streams, &mut Dictionary::default()), &mut names).unwrap();
-        let back: Vec<_> = back.into_iter().map(|(set, line)| (names.sets[set].clone(), line)).collect();
+        let owned = |line: Line<'_>| LogLine { at: line.at, line: line.line.to_owned(), metadata: line.metadata.clone() };
+        let lines = |(set, chunk): &(usize, LineChunk)| {
+            let labels = &names.sets[*set];
+            chunk.iter().map(|line| (labels.clone(), owned(line))).collect::<Vec<_>>()
+        };
+        let back: Vec<_> = back.chunks.iter().flat_map(lines).collect();
         let want: Vec<_> = streams.iter().flat_map(|(labels, lines)| lines.iter().map(|line| (labels.clone(), line.clone()))).collect();
         prop_assert_eq!(back, want);
     }

@@ -31,7 +31,7 @@ impl<T: Clone + Default> Labelled<T> {
         self.values.len()
     }
 
-    fn find(&self, labels: &Labels) -> Option<u32> {
+    pub(crate) fn find(&self, labels: &Labels) -> Option<u32> {
         self.read().id(labels.fingerprint(), |id| self.values.get(id).is_some_and(|(known, _)| known == labels))
     }
 
@@ -49,6 +49,10 @@ impl<T: Clone + Default> Labelled<T> {
         id
     }
 
+    pub(crate) fn get(&self, id: u32) -> Option<&T> {
+        self.values.get(id).map(|(_, value)| value)
+    }
+
     pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut T> {
         self.values.get_mut(id).map(|(_, value)| value)
     }
@@ -62,17 +66,6 @@ impl<T: Clone + Default> Labelled<T> {
         let limit = u32::try_from(self.values.len()).unwrap_or(u32::MAX);
         let ids = self.read().select(matchers, limit);
         ids.into_iter().filter_map(|id| self.values.get(id)).collect()
-    }
-
-    /// A list of what `keep` leaves over, newly numbered. Copies taken before keep the old one.
-    pub(crate) fn retain(&self, mut keep: impl FnMut(&T) -> Option<T>) -> Self {
-        let mut kept = Self::default();
-        for (labels, value) in self.values.iter() {
-            if let Some(value) = keep(value) {
-                kept.add(labels, value);
-            }
-        }
-        kept
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Index> {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use signal::{HistogramSample, Labels, Sample, TimeRange, Timestamp};
 use smallvec::SmallVec;
 
+use crate::block::Block;
 use crate::blocks::OpenBlock;
 use crate::head::metrics::{SeriesHead, put_in_order};
 
@@ -22,7 +23,7 @@ pub struct SeriesReader<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Part<'a> {
     Head(&'a SeriesHead),
-    Block(&'a OpenBlock, u32),
+    Block(&'a OpenBlock<Block>, u32),
 }
 
 /// The newest of a series in a time range.
@@ -51,7 +52,12 @@ impl<'a> SeriesReader<'a> {
         Self { labels, deleted: Vec::new(), parts: SmallVec::from_buf([Part::Head(series)]) }
     }
 
-    pub(super) fn of_block(block: &'a OpenBlock, id: u32, labels: Labels, deleted: Vec<(u64, TimeRange)>) -> Self {
+    pub(super) fn of_block(
+        block: &'a OpenBlock<Block>,
+        id: u32,
+        labels: Labels,
+        deleted: Vec<(u64, TimeRange)>,
+    ) -> Self {
         Self { labels: Cow::Owned(labels), deleted, parts: SmallVec::from_buf([Part::Block(block, id)]) }
     }
 
@@ -121,7 +127,7 @@ impl Part<'_> {
             Self::Block(block, id) => {
                 let (mut own, mut own_histograms) = (Vec::new(), Vec::new());
                 block.read(*id, range, &mut own, &mut own_histograms);
-                let is_kept = |at| !deleted.iter().any(|(below, range)| block.number < *below && range.contains(at));
+                let is_kept = |at| !deleted.iter().any(|(below, range)| block.arrived < *below && range.contains(at));
                 samples.extend(own.into_iter().filter(|sample| is_kept(sample.at)));
                 histograms.extend(own_histograms.into_iter().filter(|sample| is_kept(sample.at)));
             }
