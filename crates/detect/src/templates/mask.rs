@@ -56,7 +56,23 @@ const CLOSES: u8 = 128;
 
 const WORDLY: u8 = DIGIT | LETTER | HEX;
 
+#[expect(clippy::indexing_slicing, reason = "checked while compiling")]
+static CLASSES: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = class_of(byte as u8);
+        byte += 1;
+    }
+    table
+};
+
+#[inline]
 fn class(byte: u8) -> u8 {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(0)
+}
+
+const fn class_of(byte: u8) -> u8 {
     match byte {
         b' ' => SPACE | JOINER | CLOSES,
         b'\t' | b'\n' | b'\r' | 11 | 12 => SPACE | CLOSES,
