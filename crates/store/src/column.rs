@@ -205,6 +205,11 @@ impl<'a> Column<'a> {
         Ok(Self { rows, kind })
     }
 
+    /// How many rows the column has.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// Adds the texts of all rows to `out`, which is empty after an error.
     pub(crate) fn texts(&self, times: &[i64], out: &mut Texts) -> Result<(), DecodeError> {
         self.check(times)?;
