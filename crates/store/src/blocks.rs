@@ -39,6 +39,9 @@ pub(crate) trait BlockFile: Sized + Send + Sync + Debug {
     /// How many times what it holds has been merged.
     fn level(&self) -> u32;
 
+    /// Whether a deletion that fits its time may concern something in it.
+    fn may_have(&self, deletion: &Deletion) -> bool;
+
     /// Whether writing it anew leaves out what `floors` say is no longer kept, and enough of it.
     fn has_expired(&self, floors: &Floors) -> bool;
 
@@ -125,7 +128,7 @@ impl<B: BlockFile> OpenBlock<B> {
 
     /// Whether it may hold something of what was deleted.
     pub(crate) fn is_touched(&self, deletion: &Deletion) -> bool {
-        deletion.touches(self.arrived, self.range())
+        deletion.touches(self.arrived, self.range()) && self.block.may_have(deletion)
     }
 }
 

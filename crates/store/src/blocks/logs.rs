@@ -43,6 +43,10 @@ impl BlockFile for LogBlock {
         self.meta().level
     }
 
+    fn may_have(&self, deletion: &Deletion) -> bool {
+        self.select(&deletion.matchers).next().is_some()
+    }
+
     /// Streams of one rule leave a block together, so that it is written anew once for each rule at most.
     fn has_expired(&self, floors: &Floors) -> bool {
         let Some((_, last)) = self.meta().range else { return false };

@@ -35,6 +35,11 @@ impl BlockFile for Block {
         self.meta().level
     }
 
+    /// To look would mean to read.
+    fn may_have(&self, _: &Deletion) -> bool {
+        true
+    }
+
     /// Metrics go in whole blocks only.
     fn has_expired(&self, _: &Floors) -> bool {
         false
