@@ -8,10 +8,12 @@ mod merge;
 mod miner;
 mod pattern;
 mod state;
+mod streams;
 mod words;
 
 pub use miner::{Match, Miner, MinerLimits, Template, TemplateId};
 pub use state::{MinerState, RestoreError};
+pub use streams::{LINES_METRIC, Looked, StreamMiner, StreamMinerLimits};
 pub use words::{Level, Said};
 
 use mask::ANY;

@@ -54,7 +54,7 @@ pub struct Template {
     pub text: String,
     /// How bad its lines say they are.
     pub level: Level,
-    /// How many lines were observed.
+    /// How many lines were observed, or stood for.
     pub count: u64,
     /// The time of the earliest line.
     pub first: Nanos,
@@ -233,13 +233,18 @@ impl Miner {
 
     /// The same of a line that was read already, as by somebody who knows its level from elsewhere.
     pub fn observe_said<'a>(&'a mut self, at: Nanos, said: Said<'a>) -> Match<'a> {
+        self.observe_for(at, said, 1)
+    }
+
+    /// The same of a line that stands for `lines` lines, of which the others were not looked at.
+    pub fn observe_for<'a>(&'a mut self, at: Nanos, said: Said<'a>, lines: u64) -> Match<'a> {
         match said.message {
             Cow::Borrowed(message) => {
-                let (id, is_new, wilds) = self.place(at, message, said.level);
+                let (id, is_new, wilds) = self.place(at, message, said.level, lines);
                 Match { id, is_new, message, parts: &self.parts, wilds }
             }
             Cow::Owned(message) => {
-                let (id, is_new, wilds) = self.place(at, &message, said.level);
+                let (id, is_new, wilds) = self.place(at, &message, said.level, lines);
                 self.message = message;
                 Match { id, is_new, message: &self.message, parts: &self.parts, wilds }
             }
@@ -301,7 +306,7 @@ impl Miner {
         self.slots.get_mut(usize::try_from(slot).ok()?)?.as_mut()
     }
 
-    fn place(&mut self, at: Nanos, message: &str, level: Level) -> (TemplateId, bool, u64) {
+    fn place(&mut self, at: Nanos, message: &str, level: Level, count: u64) -> (TemplateId, bool, u64) {
         self.parts.read(message);
         let sum =
             self.parts.words.iter().enumerate().fold(shape_hash((level, self.parts.words.len())), |sum, (at, word)| {
@@ -315,13 +320,13 @@ impl Miner {
             if let Some(held) = self.held_mut(slot) {
                 held.weight += 1;
                 held.used = lines;
-                held.template.count += 1;
+                held.template.count += count;
                 held.template.first = held.template.first.min(at);
                 held.template.last = held.template.last.max(at);
                 return (held.template.id, false, held.pattern.wilds);
             }
         }
-        self.begin(at, message, level, sum)
+        self.begin(at, message, (level, count), sum)
     }
 
     fn aliased(&self, sum: u64) -> Option<Slot> {
@@ -365,7 +370,7 @@ impl Miner {
         self.aliases.clear();
     }
 
-    fn begin(&mut self, at: Nanos, message: &str, level: Level, sum: u64) -> (TemplateId, bool, u64) {
+    fn begin(&mut self, at: Nanos, message: &str, (level, count): (Level, u64), sum: u64) -> (TemplateId, bool, u64) {
         let words = self.parts.words.iter().map(|word| {
             let key: Keyed = keyed(message, *word, &self.parts.values);
             (self.parts.masked(message, *word), key.prefix, key.suffix)
@@ -376,7 +381,7 @@ impl Miner {
             id,
             text: pattern.text(),
             level,
-            count: 1,
+            count,
             first: at,
             last: at,
             example: message.chars().take(EXAMPLE).collect(),

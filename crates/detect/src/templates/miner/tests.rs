@@ -163,6 +163,8 @@ fn lines() -> impl proptest::strategy::Strategy<Value = Vec<String>> {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
     #[test]
     fn parameters_put_back_give_the_line(lines in lines()) {
         let mut miner = miner();
