@@ -1,11 +1,14 @@
 //! Decimal numbers, each written the one way that gives it back.
 //!
 //! ```text
-//! column := decimals (a byte), clock (a byte), prefix, suffix, packed numbers
+//! column := decimals (five bits) and form (two bits), clock (a byte), prefix, suffix, packed numbers
 //! ```
 //!
 //! A number is what stands there without the point. With a clock `k` above zero the row's own time, in units of
 //! 10^(k-1) ns and rounded down, is taken off: instants in seconds or milliseconds since 1970 become small.
+//!
+//! Either all rows have as many decimals, or as many as they need, as programs write floats: then the decimals are those
+//! of the row with most, and zeros at the end are not written.
 
 use super::affix::Affix;
 use super::packed::Packed;
@@ -17,23 +20,88 @@ use crate::wire::{DecodeError, Reader, put_bytes};
 const MOST_DECIMALS: u32 = 18;
 const MOST_CLOCK: u8 = 10;
 
+/// How the decimals of a column end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// All rows have as many.
+    Fixed,
+    /// Without zeros, and without a point that has nothing behind it: `7`, `7.5`.
+    Short,
+    /// Without zeros, but always with a decimal: `7.0`, `7.5`.
+    Float,
+}
+
+impl Form {
+    const ALL: [Self; 3] = [Self::Fixed, Self::Short, Self::Float];
+
+    /// Decimals that are always there.
+    fn least(self, decimals: u32) -> u32 {
+        match self {
+            Self::Fixed => decimals,
+            Self::Short => 0,
+            Self::Float => decimals.min(1),
+        }
+    }
+}
+
 /// Writes the column if all values are such numbers; whatever is behind `out` otherwise is to be cut off.
 pub(super) fn encode(values: &Texts, times: &[i64], affix: Affix<'_>, out: &mut Vec<u8>) -> Option<()> {
     let affix = affix.around_numbers();
-    let first = affix.strip(values.get(0).as_bytes())?;
-    let decimals = first.iter().position(|byte| *byte == b'.').map_or(0, |point| first.len() - point - 1);
-    let decimals = u32::try_from(decimals).ok().filter(|decimals| *decimals <= MOST_DECIMALS)?;
+    let decimals = decimals(affix.strip(values.get(0).as_bytes())?)?;
     let mut numbers = Vec::with_capacity(values.len());
     for text in values.iter() {
-        numbers.push(parse(affix.strip(text.as_bytes())?, decimals)?);
+        let Some(number) = parse(affix.strip(text.as_bytes())?, decimals) else {
+            return encode_trimmed(values, affix, numbers, out);
+        };
+        numbers.push(number);
     }
     let clock = clock(&mut numbers, times);
-    out.push(decimals as u8);
+    put_header(decimals, Form::Fixed, clock, affix, out);
+    super::packed::pack(&numbers, out);
+    Some(())
+}
+
+fn put_header(decimals: u32, form: Form, clock: u8, affix: Affix<'_>, out: &mut Vec<u8>) {
+    out.push(decimals as u8 | (form as u8) << FORM_SHIFT);
     out.push(clock);
     put_bytes(out, affix.prefix);
     put_bytes(out, affix.suffix);
+}
+
+const FORM_SHIFT: u32 = 5;
+
+/// The same for values that have as many decimals as they need; `numbers` is room.
+fn encode_trimmed(values: &Texts, affix: Affix<'_>, mut numbers: Vec<i64>, out: &mut Vec<u8>) -> Option<()> {
+    numbers.clear();
+    let mut lengths = Vec::with_capacity(values.len());
+    let (mut fewest, mut most) = (u32::MAX, 0);
+    for text in values.iter() {
+        let text = affix.strip(text.as_bytes())?;
+        let decimals = decimals(text)?;
+        numbers.push(parse(text, decimals)?);
+        lengths.push(decimals as u8);
+        (fewest, most) = (fewest.min(decimals), most.max(decimals));
+    }
+    let form = if fewest == 0 { Form::Short } else { Form::Float };
+    let least = form.least(most);
+    for (number, length) in numbers.iter_mut().zip(lengths) {
+        let length = u32::from(length);
+        if length > least && *number % 10 == 0 {
+            return None;
+        }
+        *number = number.checked_mul(10_i64.checked_pow(most - length)?)?;
+    }
+    let start = out.len();
+    put_header(most, form, 0, affix, out);
     super::packed::pack(&numbers, out);
-    Some(())
+    // One value of many decimals makes all others long.
+    (out.len() - start <= values.bytes().len() / 2).then_some(())
+}
+
+fn decimals(text: &[u8]) -> Option<u32> {
+    let decimals =
+        text.iter().rev().take(MOST_DECIMALS as usize + 1).position(|byte| *byte == b'.').unwrap_or_default();
+    u32::try_from(decimals).ok()
 }
 
 /// A number without its point, unless it would be written in another way.
@@ -83,8 +151,7 @@ pub(super) fn whole(digits: &[u8]) -> Option<u64> {
 /// Writes the column if it begins with a number that is about the time of its row, and all others are numbers too.
 pub(super) fn encode_clock(values: &Texts, times: &[i64], out: &mut Vec<u8>) -> Option<()> {
     let first = values.get(0);
-    let decimals = first.bytes().rev().position(|byte| byte == b'.').unwrap_or_default();
-    near_clock(parse(first.as_bytes(), u32::try_from(decimals).ok()?)?, *times.first()?)?;
+    near_clock(parse(first.as_bytes(), decimals(first.as_bytes())?)?, *times.first()?)?;
     encode(values, times, Affix::default(), out)
 }
 
@@ -131,6 +198,7 @@ fn unit(clock: u8) -> i64 {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Numbers<'a> {
     decimals: u32,
+    form: Form,
     clock: u8,
     affix: Affix<'a>,
     packed: Packed<'a>,
@@ -138,13 +206,16 @@ pub(super) struct Numbers<'a> {
 
 impl<'a> Numbers<'a> {
     pub(super) fn open(mut reader: Reader<'a>, rows: usize) -> Result<Self, DecodeError> {
-        let decimals = u32::from(reader.byte()?);
+        const UNKNOWN: DecodeError = DecodeError("a column of numbers has an unknown shape");
+        let shape = reader.byte()?;
+        let decimals = u32::from(shape & ((1 << FORM_SHIFT) - 1));
+        let form = Form::ALL.get(usize::from(shape >> FORM_SHIFT)).copied().ok_or(UNKNOWN)?;
         let clock = reader.byte()?;
         if decimals > MOST_DECIMALS || clock > MOST_CLOCK {
-            return Err(DecodeError("a column of numbers has an unknown shape"));
+            return Err(UNKNOWN);
         }
         let affix = Affix { prefix: reader.text()?.as_bytes(), suffix: reader.text()?.as_bytes() };
-        Ok(Self { decimals, clock, affix, packed: Packed::new(reader.rest(), rows) })
+        Ok(Self { decimals, form, clock, affix, packed: Packed::new(reader.rest(), rows) })
     }
 
     pub(super) fn needs_times(&self) -> bool {
@@ -176,27 +247,39 @@ impl<'a> Numbers<'a> {
         if self.affix != Affix::default() || self.clock > 0 {
             return Ok(None);
         }
-        let mut mantissas = Vec::new();
-        self.packed.unpack(&mut mantissas)?;
+        let mut floats: Vec<f64> = Vec::new();
         let scale = 10_f64.powi(self.decimals as i32);
-        if self.decimals == 0 {
-            return Ok(Some(mantissas.iter().map(|number| *number as f64).collect()));
-        }
-        if mantissas.iter().all(|number| number.unsigned_abs() <= EXACT) {
-            return Ok(Some(mantissas.iter().map(|number| *number as f64 / scale).collect()));
-        }
         let mut text = Vec::new();
-        let read = |number: &i64| {
-            text.clear();
-            put_number(*number, self.decimals, &mut text);
-            std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
-        };
-        Ok(Some(mantissas.iter().map(read).collect()))
+        self.packed.each_group(|numbers| {
+            if self.decimals == 0 {
+                floats.extend(numbers.iter().map(|number| *number as f64));
+            } else if numbers.iter().all(|number| number.unsigned_abs() <= EXACT) {
+                floats.extend(numbers.iter().map(|number| *number as f64 / scale));
+            } else {
+                floats.extend(numbers.iter().map(|number| {
+                    text.clear();
+                    self.put(*number, &mut text);
+                    std::str::from_utf8(&text).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or_default()
+                }));
+            }
+        })?;
+        Ok(Some(floats))
+    }
+
+    /// The number that a text is in this column.
+    fn number(&self, text: &str) -> Option<i64> {
+        let text = self.affix.strip(text.as_bytes())?;
+        let decimals = decimals(text)?;
+        let least = self.form.least(self.decimals);
+        let number = parse(text, decimals)?;
+        if decimals < least || (decimals > least && number % 10 == 0) {
+            return None;
+        }
+        number.checked_mul(10_i64.checked_pow(self.decimals.checked_sub(decimals)?)?)
     }
 
     pub(super) fn rows_equal(&self, text: &str, times: &[i64], rows: usize) -> Result<Rows, DecodeError> {
-        let wanted = self.affix.strip(text.as_bytes()).and_then(|text| parse(text, self.decimals));
-        let Some(wanted) = wanted else { return Ok(Rows::none(rows)) };
+        let Some(wanted) = self.number(text) else { return Ok(Rows::none(rows)) };
         let mut numbers = Vec::new();
         self.mantissas(times, &mut numbers)?;
         Ok(Rows::of(&numbers, |number| *number == wanted))
@@ -226,6 +309,11 @@ impl<'a> Numbers<'a> {
     fn put(&self, number: i64, out: &mut Vec<u8>) {
         out.extend_from_slice(self.affix.prefix);
         put_number(number, self.decimals, out);
+        match self.form {
+            Form::Fixed => {}
+            Form::Short => trim(self.decimals, out),
+            Form::Float => trim(self.decimals.saturating_sub(1), out),
+        }
         out.extend_from_slice(self.affix.suffix);
     }
 }
@@ -254,4 +342,13 @@ fn put_number(number: i64, decimals: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(b"0.");
     out.extend_from_slice(ZEROS.get(..decimals - digits.len()).unwrap_or_default());
     out.extend_from_slice(digits);
+}
+
+/// Takes up to so many zeros off the end, and a point that has nothing behind it then.
+fn trim(most: u32, out: &mut Vec<u8>) {
+    let zeros = out.iter().rev().take(most as usize).take_while(|byte| **byte == b'0').count();
+    out.truncate(out.len() - zeros);
+    if out.last() == Some(&b'.') {
+        out.pop();
+    }
 }

@@ -4,8 +4,8 @@
 //! that `007` is the number 7 in `001`. No other digit can be in a pattern, so `1` never means itself.
 //!
 //! ```text
-//! column := a column with a dictionary of patterns (its length, then itself), (for each pattern, for each of its
-//!           numbers: packed numbers of the rows with that pattern, with their length)*
+//! column := most numbers that a pattern has (varint), a column with a dictionary of patterns (its length, then itself),
+//!           (for each pattern, for each of its numbers: packed numbers of the rows with that pattern, with their length)*
 //! ```
 
 use std::sync::OnceLock;
@@ -18,7 +18,7 @@ use super::packed::{Packed, pack};
 use super::rows::Rows;
 use super::texts::{Filling, Texts};
 use super::{search, search_picked};
-use crate::wire::{DecodeError, Reader, put_bytes};
+use crate::wire::{DecodeError, Reader, put_bytes, put_len};
 
 /// Numbers in one text.
 const MOST_NUMBERS: usize = 64;
@@ -46,10 +46,12 @@ pub(super) fn encode(values: &Texts, out: &mut Vec<u8>) -> Option<()> {
     if patterns.len() > 2 && patterns.len() * 4 > values.len() {
         return None;
     }
+    let layout = Layout::of(&patterns, &codes);
+    put_len(out, layout.most_numbers());
     let mut packed = Vec::new();
     dictionary::encode(&patterns, &codes, &mut packed);
     put_bytes(out, &packed);
-    put_numbers(&Layout::of(&patterns, &codes), &codes, (&numbers, &ends), out);
+    put_numbers(&layout, &codes, (&numbers, &ends), out);
     Some(())
 }
 
@@ -163,11 +165,16 @@ impl Layout {
         }
         Self { patterns: places, numbers: first }
     }
+
+    fn most_numbers(&self) -> usize {
+        self.patterns.iter().map(|place| place.numbers).max().unwrap_or_default()
+    }
 }
 
 /// A column of patterns, opened.
 #[derive(Clone, Debug)]
 pub(super) struct Pattern<'a> {
+    most_numbers: usize,
     coded: Coded<'a>,
     columns: Reader<'a>,
     rows: usize,
@@ -184,8 +191,9 @@ struct Opened<'a> {
 
 impl<'a> Pattern<'a> {
     pub(super) fn open(mut reader: Reader<'a>, rows: usize) -> Result<Self, DecodeError> {
+        let most_numbers = reader.index()?;
         let coded = Coded::open(&mut Reader::new(reader.bytes()?), rows)?;
-        Ok(Self { coded, columns: reader, rows, opened: OnceLock::new() })
+        Ok(Self { most_numbers, coded, columns: reader, rows, opened: OnceLock::new() })
     }
 
     fn opened(&self) -> Result<&Opened<'a>, DecodeError> {
@@ -194,7 +202,7 @@ impl<'a> Pattern<'a> {
         }
         let codes = self.coded.codes()?;
         let layout = Layout::of(self.coded.entries()?, &codes);
-        if layout.patterns.iter().any(|place| place.numbers > MOST_NUMBERS) {
+        if layout.most_numbers() != self.most_numbers || self.most_numbers > MOST_NUMBERS {
             return Err(UNKNOWN);
         }
         let mut reader = self.columns;
@@ -308,7 +316,10 @@ impl<'a> Pattern<'a> {
 
     /// Looks at the patterns, and puts texts together only where a number may be part of what is searched.
     pub(super) fn rows_containing(&self, needle: &Finder<'_>) -> Result<Rows, DecodeError> {
-        let shape: Vec<&[u8]> = between_numbers(needle.needle());
+        let shape = between_numbers(needle.needle());
+        if shape.len() > self.most_numbers + 1 {
+            return Ok(Rows::none(self.rows));
+        }
         let entries = self.coded.entries()?;
         let wanted: Vec<bool> = entries.iter().map(|pattern| may_contain(pattern, &shape)).collect();
         if !wanted.contains(&true) {

@@ -194,7 +194,48 @@ fn a_column_is_kept_in_the_way_that_its_values_suggest() {
             }),
         ),
         ("addresses", "pattern", many(|_, chance| format!("10.{}.{}.{}", chance % 3, chance % 251, chance % 255))),
-        ("decimals of any length", "pattern", many(|_, chance| format!("{}", (chance % 100_000) as f64 / 1000.0))),
+        ("floats", "numbers", many(|_, chance| format!("{:?}", (chance % 100_000) as f64 / 100.0))),
+        ("floats of every length", "pattern", many(|_, chance| format!("{:?}", chance as f64 / (1_u64 << 61) as f64))),
+        (
+            "one long float among short ones",
+            "pattern",
+            many(
+                |row, chance| {
+                    if row == 77 { format!("{:?}", 0.1 + 0.2) } else { format!("{:?}", (chance % 5000) as f64 / 10.0) }
+                },
+            ),
+        ),
+        (
+            "a zero too many",
+            "pattern",
+            many(
+                |row, chance| {
+                    if row == 77 { "1.50".to_owned() } else { format!("{:?}", (chance % 5000) as f64 / 1000.0) }
+                },
+            ),
+        ),
+        (
+            "floats and whole numbers",
+            "pattern",
+            many(|row, chance| if row % 7 == 0 { format!("{}.0", chance % 500) } else { format!("{}", chance % 500) }),
+        ),
+        (
+            "times without zeros at the end",
+            "times",
+            many(|row, chance| {
+                format!("{}{}", instant(row), format!("{:06}", chance % 100_000 * 10).trim_end_matches('0')) + "Z"
+            })
+            .into_iter()
+            .map(|text| {
+                if text.ends_with("0Z") {
+                    text.trim_end_matches(['0', 'Z']).trim_end_matches('.').to_owned() + "Z"
+                } else {
+                    text
+                }
+            })
+            .collect(),
+        ),
+        ("decimals of any length", "numbers", many(|_, chance| format!("{}", (chance % 100_000) as f64 / 1000.0))),
         ("prose", "text", many(|_, chance| prose(chance))),
         ("not only letters of English", "text", many(|_, chance| prose(chance).replace('a', "ä€"))),
     ] {
@@ -272,7 +313,8 @@ fn what_would_be_written_in_another_way_is_no_time() {
         "2026-11-23T02:41:60Z",
         "2026-11-23T24:00:00Z",
         "2026-02-29T00:00:00Z",
-        "2026-11-23T02:41:54.1Z",
+        "2026-11-23T02:41:54.10Z",
+        "2026-11-23T02:41:54.Z",
         "12026-11-23T02:41:54Z",
         "-001-11-23T02:41:54Z",
         "2026-11-23T02:41:54+00:00",
@@ -389,6 +431,9 @@ fn some_column() -> impl Strategy<Value = Vec<String>> {
         proptest::collection::vec("(user [0-9]{1,4}|of 0{0,2}[0-9]{1,20}|é [0-9])", rows.clone()),
         proptest::collection::vec("20[0-9]{2}-0[1-9]-[0-2][1-8] 0[0-9]:[0-5][0-9]:[0-5][0-9]\\.[0-9]{6}", rows.clone()),
         proptest::collection::vec("(|[1-9][0-9]{0,8})", rows.clone()),
+        proptest::collection::vec("-?(0|[1-9][0-9]{0,2})(\\.[0-9]{0,3}[1-9])?", rows.clone()),
+        proptest::collection::vec("(0|[1-9][0-9]{0,2})(\\.0|\\.[0-9]{0,3}[1-9])", rows.clone()),
+        proptest::collection::vec("2024-02-2[0-9]T10:20:[0-5][0-9](\\.[0-9]{0,8}[1-9])?Z", rows.clone()),
         proptest::collection::vec("\\PC{0,40}", rows),
     ]
 }

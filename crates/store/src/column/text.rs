@@ -23,8 +23,8 @@ const PAGE_EXPONENT: u8 = 15;
 /// Larger pages are not read.
 const MOST_EXPONENT: u8 = 20;
 const LEVEL: i32 = 3;
-/// Fewer bytes than a frame's own.
-const SHORT: usize = 48;
+/// Unpacking takes longer than so few bytes are worth.
+const SHORT: usize = 192;
 
 const UNPACKABLE: DecodeError = DecodeError("a page of texts cannot be unpacked");
 

@@ -1,8 +1,8 @@
 //! Instants as RFC 3339 and its neighbours write them: `2024-01-25T13:30:00.123Z`.
 //!
 //! ```text
-//! column := between date and clock (a byte), before the fraction (a byte, 0 without), digits of the fraction (a byte),
-//!           prefix, suffix, packed numbers
+//! column := between date and clock (a byte), before the fraction (a byte, 0 without), digits of the fraction (a byte,
+//!           and 128 if zeros at its end are not written), prefix, suffix, packed numbers
 //! ```
 //!
 //! A number is the distance from the row's own time, in units of the fraction's last digit. What follows, such as `Z` or
@@ -25,23 +25,31 @@ struct Layout<'a> {
     between: u8,
     point: u8,
     digits: u32,
+    /// Without zeros at the end of the fraction, and without a fraction that has nothing else.
+    is_trimmed: bool,
     affix: Affix<'a>,
 }
+
+const TRIMMED: u8 = 0x80;
 
 /// Writes the column if all values are such instants; whatever is behind `out` otherwise is to be cut off.
 pub(super) fn encode(values: &Texts, times: &[i64], out: &mut Vec<u8>) -> Option<()> {
     if times.len() != values.len() {
         return None;
     }
-    let layout = Layout::of(values.get(0).as_bytes())?;
-    let unit = layout.unit();
-    let mut distances = Vec::with_capacity(values.len());
-    let mut date = KnownDate::default();
-    for (text, time) in values.iter().zip(times) {
-        let instant = layout.parse(text.as_bytes(), &mut date)?;
-        distances.push(instant.checked_sub(time.div_euclid(unit))?);
-    }
-    out.extend_from_slice(&[layout.between, layout.point, layout.digits as u8]);
+    let fixed = Layout::of(values.get(0).as_bytes())?;
+    let (layout, distances) = match fixed.distances(values, times) {
+        Some(distances) => (fixed, distances),
+        None => {
+            let trimmed = fixed.trimmed(values)?;
+            (trimmed, trimmed.distances(values, times)?)
+        }
+    };
+    out.extend_from_slice(&[
+        layout.between,
+        layout.point,
+        layout.digits as u8 | if layout.is_trimmed { TRIMMED } else { 0 },
+    ]);
     put_bytes(out, layout.affix.prefix);
     put_bytes(out, layout.affix.suffix);
     super::packed::pack(&distances, out);
@@ -63,8 +71,34 @@ impl<'a> Layout<'a> {
             Some(_) | None => (0, 0),
         };
         let suffix = rest.get(if digits == 0 { 0 } else { 1 + digits }..)?;
-        let layout = Self { between, point, digits: digits as u32, affix: Affix { prefix, suffix } };
+        let affix = Affix { prefix, suffix };
+        let layout = Self { between, point, digits: digits as u32, is_trimmed: false, affix };
         layout.is_sound().then_some(layout)
+    }
+
+    /// The same with as many digits as each value needs.
+    fn trimmed(mut self, values: &Texts) -> Option<Self> {
+        self.parse(values.get(0).as_bytes(), &mut KnownDate::default())?;
+        for text in values.iter() {
+            if let Some((point, digits)) = self.affix.strip(text.as_bytes())?.get(SECONDS_LEN..)?.split_first() {
+                self.point = *point;
+                self.digits = self.digits.max(u32::try_from(digits.len()).ok()?);
+            }
+        }
+        self.is_trimmed = true;
+        self.is_sound().then_some(self)
+    }
+
+    /// How far the instants are from the times of their rows.
+    fn distances(&self, values: &Texts, times: &[i64]) -> Option<Vec<i64>> {
+        let unit = self.unit();
+        let mut distances = Vec::with_capacity(values.len());
+        let mut date = KnownDate::default();
+        for (text, time) in values.iter().zip(times) {
+            let instant = self.parse(text.as_bytes(), &mut date)?;
+            distances.push(instant.checked_sub(time.div_euclid(unit))?);
+        }
+        Some(distances)
     }
 
     fn is_sound(&self) -> bool {
@@ -99,17 +133,16 @@ impl<'a> Layout<'a> {
         }
         let days = known.days(date)?;
         let seconds = days * DAY + hours * 3600 + minutes * 60 + seconds;
-        let parts = if self.digits == 0 {
-            if !fraction.is_empty() {
-                return None;
+        let parts = match fraction.split_first() {
+            None if self.digits == 0 || self.is_trimmed => 0,
+            Some((point, digits)) if *point == self.point && self.digits > 0 => {
+                let missing = self.digits.checked_sub(u32::try_from(digits.len()).ok()?)?;
+                if if self.is_trimmed { digits.ends_with(b"0") } else { missing > 0 } {
+                    return None;
+                }
+                whole(digits)?.cast_signed() * 10_i64.checked_pow(missing)?
             }
-            0
-        } else {
-            let (point, digits) = fraction.split_first()?;
-            if *point != self.point || digits.len() != self.digits as usize {
-                return None;
-            }
-            whole(digits)?.cast_signed()
+            Some(_) | None => return None,
         };
         seconds.checked_mul(self.per_second())?.checked_add(parts)
     }
@@ -180,7 +213,8 @@ impl<'a> Times<'a> {
     pub(super) fn open(mut reader: Reader<'a>, rows: usize) -> Result<Self, DecodeError> {
         let [between, point, digits] = reader.array()?;
         let affix = Affix { prefix: reader.bytes()?, suffix: reader.bytes()? };
-        let layout = Layout { between, point, digits: u32::from(digits), affix };
+        let is_trimmed = digits & TRIMMED != 0;
+        let layout = Layout { between, point, digits: u32::from(digits & !TRIMMED), is_trimmed, affix };
         if !layout.is_sound() {
             return Err(DecodeError("a column of times has an unknown shape"));
         }
@@ -261,11 +295,18 @@ impl<'a> Writer<'a> {
             if let Some(point) = digits.first_mut() {
                 *point = self.layout.point;
             }
-            out.extend_from_slice(digits);
+            let kept = if self.layout.is_trimmed { last_needed(digits) } else { digits };
+            out.extend_from_slice(kept);
         }
         out.extend_from_slice(self.layout.affix.suffix);
         Ok(())
     }
+}
+
+/// A fraction with its point, without what it does not need.
+fn last_needed(fraction: &[u8]) -> &[u8] {
+    let needed = fraction.iter().skip(1).rposition(|digit| *digit != b'0').map_or(0, |last| last + 2);
+    fraction.get(..needed).unwrap_or_default()
 }
 
 fn second_text(second: i64, between: u8) -> Result<[u8; SECONDS_LEN], DecodeError> {
