@@ -32,7 +32,7 @@ use crate::config::{self, Config, RemoteSettings};
 use crate::control_loop::{ControlLoop, restore};
 use crate::instruments::Instruments;
 use crate::reload::Reloader;
-use crate::rules::Ruling;
+use crate::rules::{KeptRules, Ruling};
 use crate::scrape::{OwnAddress, Scraper};
 use crate::sources::Sources;
 use crate::watching::Watching;
@@ -42,6 +42,8 @@ use crate::{clock, features, logging, seed, writer};
 const WRITE_QUEUE: usize = 1024;
 /// The file in the data directory that holds the address while Aegis runs.
 const LISTEN_FILE: &str = "listen";
+/// The folder of the data directory with rules that clients handed in.
+const RULES_DIR: &str = "rules";
 
 /// Runs Aegis until SIGTERM or Ctrl-C.
 ///
@@ -187,6 +189,7 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
         ..promql::Settings::default()
     };
     let features = features::allow(&args.enable_feature, &mut promql);
+    let kept_rules = Arc::new(KeptRules::open(args.data_dir.join(RULES_DIR))?);
     let ruling = Ruling {
         promql,
         sources: Arc::clone(&sources),
@@ -197,7 +200,7 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
         firing: firing.clone(),
         external_url: format!("http://{listen}"),
     };
-    tasks.spawn(ruling.run(reloader.subscribe(), shutdown.clone()));
+    tasks.spawn(ruling.run(reloader.subscribe(), kept_rules.subscribe(), shutdown.clone()));
     let watching = Arc::new(Watching {
         sources,
         inputs: inputs.clone(),
@@ -237,6 +240,8 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
     let limits = Limits::default();
     let parts = Parts {
         tap: tap.clone(),
+        log_rules: Some(kept_rules.handle()),
+        flush: Some(flush_of(&store)),
         promql,
         features,
         views,
@@ -279,13 +284,19 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
     let _ = retention.join();
     // So that the next start has little to read. If it fails, the write-ahead log still has everything.
     if let Err(error) = store.flush() {
-        warn!(%error, "cannot move metrics to blocks before the end");
+        warn!(%error, "cannot move metrics and logs to blocks before the end");
     }
     // The control thread still holds a way in for the traces of its work, so the writer is not waited for to the end:
     // everything acknowledged is on disk already.
     drop(writer);
     info!("stopped");
     Ok(())
+}
+
+/// Moves everything that is written to where it is kept for long.
+fn flush_of(store: &Arc<Store>) -> web::Flush {
+    let store = Arc::clone(store);
+    Arc::new(move || store.flush().map_err(|error| format!("{:#}", anyhow::Error::from(error))))
 }
 
 /// The machine's name; empty where nobody tells it.
@@ -301,6 +312,8 @@ fn open_store(config: &Config, args: &ServeArgs) -> anyhow::Result<Store> {
         max_bytes: config.store.max_bytes,
         max_series: config.store.max_series,
         flush_after: config.store.flush_after,
+        log_retention: config.store.log_retention.clone(),
+        line_deletion_delay: config.store.log_deletion_delay,
         fsync: if config.store.fsync { Fsync::Always } else { Fsync::Never },
         ..StoreSettings::default()
     };

@@ -1,10 +1,11 @@
-//! Evaluates the user's rule files: a task for each group, at the group's own times, and a thread for each evaluation.
+//! Evaluates the user's rule files, and the rules over logs that clients handed in: a task for each group, at the group's own times, and a thread for each evaluation.
 //!
 //! Results take the same way as everything else that is written, and a rule sees what the rules before it gave, because
 //! a write is answered when it can be read. What an alert does to the control loop is a `Transition`, as with the
 //! built-in rules.
 
 mod answers;
+mod kept;
 mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ use std::sync::mpsc::Sender;
 use control::Input;
 use detect::Transition;
 use query::promql::Settings;
-use rules::{Evaluation, Group, GroupSpec, Health, Surroundings};
+use rules::{Evaluation, Group, GroupSpec, Health, RuleFile, Surroundings};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -27,6 +28,7 @@ use crate::config::{Config, RuleSettings};
 use crate::instruments::Instruments;
 use crate::sources::Sources;
 use answers::Answers;
+pub(crate) use kept::KeptRules;
 pub(crate) use shown::put;
 
 /// What ruling needs from the rest of Aegis.
@@ -44,7 +46,7 @@ pub(crate) struct Ruling {
     pub(crate) external_url: String,
 }
 
-/// File and name of a group.
+/// File or namespace, and name of a group.
 type Key = (String, String);
 
 /// A group that is being evaluated.
@@ -57,18 +59,27 @@ struct Running {
 }
 
 impl Ruling {
-    /// Evaluates the groups of the configuration in force, and of those that come after it, until `shutdown`.
-    pub(crate) async fn run(self, mut configs: watch::Receiver<Arc<Config>>, shutdown: CancellationToken) {
+    /// Evaluates the groups of the configuration in force and those `kept`, and what they change to, until `shutdown`.
+    pub(crate) async fn run(
+        self,
+        mut configs: watch::Receiver<Arc<Config>>,
+        mut kept: watch::Receiver<Vec<(Key, GroupSpec)>>,
+        shutdown: CancellationToken,
+    ) {
         let ruling = Arc::new(self);
         let mut running: BTreeMap<Key, Running> = BTreeMap::new();
         let mut is_first = true;
         loop {
-            let mut wanted = configs.borrow_and_update().rules.clone();
-            wanted.surroundings.external_url.clone_from(&ruling.external_url);
-            ruling.apply(&wanted, &mut running, is_first, &shutdown).await;
+            let RuleSettings { files, mut surroundings } = configs.borrow_and_update().rules.clone();
+            surroundings.external_url.clone_from(&ruling.external_url);
+            let mut wanted = groups(&files);
+            wanted.extend(kept.borrow_and_update().iter().cloned());
+            ruling.apply(wanted, &surroundings, &mut running, is_first, &shutdown).await;
             is_first = false;
             tokio::select! {
                 () = shutdown.cancelled() => break,
+                // As long as Aegis runs, somebody holds the other end.
+                Ok(()) = kept.changed() => {}
                 changed = configs.changed() => if changed.is_err() {
                     // Nobody is left to change them.
                     shutdown.cancelled().await;
@@ -85,19 +96,20 @@ impl Ruling {
     /// Starts, replaces and ends groups until those run that are wanted; the others are left alone.
     async fn apply(
         self: &Arc<Self>,
-        wanted: &RuleSettings,
+        wanted: Vec<(Key, GroupSpec)>,
+        surroundings: &Surroundings,
         running: &mut BTreeMap<Key, Running>,
         is_first: bool,
         shutdown: &CancellationToken,
     ) {
         let mut kept = BTreeSet::new();
-        for (key, spec) in groups(wanted) {
+        for (key, spec) in wanted {
             kept.insert(key.clone());
-            let is_same = |old: &Running| old.spec == spec && old.surroundings == wanted.surroundings;
+            let is_same = |old: &Running| old.spec == spec && old.surroundings == *surroundings;
             if running.get(&key).is_some_and(is_same) {
                 continue;
             }
-            let mut group = Group::new(&spec, &key.0, &wanted.surroundings);
+            let mut group = Group::new(&spec, &key.0, surroundings);
             match running.remove(&key) {
                 Some(old) => {
                     old.stop.cancel();
@@ -112,8 +124,7 @@ impl Ruling {
             self.show(&group);
             let stop = shutdown.child_token();
             let task = tokio::spawn(Arc::clone(self).keep(group, stop.clone()));
-            let surroundings = wanted.surroundings.clone();
-            running.insert(key, Running { spec, surroundings, stop, task });
+            running.insert(key, Running { spec, surroundings: surroundings.clone(), stop, task });
         }
         let gone: Vec<Key> = running.keys().filter(|key| !kept.contains(*key)).cloned().collect();
         for key in gone {
@@ -227,9 +238,9 @@ impl Ruling {
     }
 }
 
-fn groups(settings: &RuleSettings) -> Vec<(Key, GroupSpec)> {
+fn groups(files: &[(String, RuleFile)]) -> Vec<(Key, GroupSpec)> {
     let mut groups = Vec::new();
-    for (name, file) in &settings.files {
+    for (name, file) in files {
         groups.extend(file.groups.iter().map(|spec| ((name.clone(), spec.name.clone()), spec.clone())));
     }
     groups

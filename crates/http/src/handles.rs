@@ -2,6 +2,7 @@
 
 mod admin;
 mod ingress;
+mod log_rules;
 mod reader;
 mod tap;
 mod views;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 pub use admin::{Admin, AdminError};
 pub(crate) use ingress::conflicting;
 pub use ingress::{Ingress, SampleLimit, Turn, WriteError, WriteRequest, Written, commit};
+pub use log_rules::{LogRules, LogRulesError, Namespaces, PutRules, RemoveRules};
 pub use reader::{QueryError, Reader};
 use signal::Timestamp;
 pub use tap::{Committed, Followed, LineFollower, LineTap, Missed};

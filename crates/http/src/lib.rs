@@ -38,10 +38,10 @@ mod tests;
 
 pub use handles::{
     Admin, AdminError, AlertState, AlertView, BuildInfo, Clock, Committed, Followed, Health, Ingress, LineFollower,
-    LineTap, Missed, QueryError, Reader, RuleGroupView, RuleKind, RuleView, SampleLimit, TargetView, Turn, View, Views,
-    WriteError, WriteRequest, Written, commit,
+    LineTap, LogRules, LogRulesError, Missed, Namespaces, PutRules, QueryError, Reader, RemoveRules, RuleGroupView,
+    RuleKind, RuleView, SampleLimit, TargetView, Turn, View, Views, WriteError, WriteRequest, Written, commit,
 };
 pub use lifecycle::{Reload, lifecycle_router};
 pub use operator::{Evaluated, Operator, Pause, operator_router};
-pub use router::{Parts, otlp_router, router};
+pub use router::{Flush, Parts, otlp_router, router};
 pub use serve::serve;

@@ -2,10 +2,13 @@
 
 mod answer;
 mod fields;
+mod legacy;
 mod patterns;
 mod push;
 mod question;
+mod rules;
 mod spaced;
+mod status;
 mod tail;
 mod volume;
 
@@ -14,8 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{get, post};
 use query::Cancel;
@@ -24,10 +28,12 @@ use signal::Matcher;
 use store::Snapshot;
 use tokio::sync::Semaphore;
 
-use crate::handles::{BuildInfo, Clock, Ingress, LineTap, QueryError, Reader};
+use crate::handles::{Admin, BuildInfo, Clock, Ingress, LineTap, LogRules, QueryError, Reader, Views};
+use crate::health::is_foreign;
 use crate::json;
 use crate::params::Params;
 use crate::reply::{Plain, Refusal};
+use crate::router::Flush;
 
 /// What these routes need.
 #[derive(Clone)]
@@ -38,6 +44,10 @@ pub(crate) struct Handles {
     pub(crate) limits: ingest::Limits,
     pub(crate) build: BuildInfo,
     pub(crate) tap: LineTap,
+    pub(crate) views: Views,
+    pub(crate) admin: Option<Admin>,
+    pub(crate) log_rules: Option<LogRules>,
+    pub(crate) flush: Option<Flush>,
     /// A permit for each client that tails.
     pub(crate) tailers: Arc<Semaphore>,
 }
@@ -50,10 +60,18 @@ const MAX_SERIES: usize = 500;
 /// Loki's defaults for a missing `start`.
 const QUERY_WINDOW: Duration = Duration::from_secs(3_600);
 const LABEL_WINDOW: Duration = Duration::from_secs(6 * 3_600);
-/// The Loki version whose API this is.
-const API_VERSION: &str = "3.5.0+aegis";
 
 type Reply = Result<Response, Plain>;
+
+/// A page of elsewhere may look, and not change anything.
+async fn same_origin(request: Request, next: Next) -> Response {
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    if changes && is_foreign(request.headers()) {
+        let text = "pages of another origin may not change anything here";
+        return Refusal::bad(text).with_status(StatusCode::FORBIDDEN).into_plain();
+    }
+    next.run(request).await
+}
 
 /// `/loki/api/v1/*`, also below another `/loki` for data sources whose URL ends in it.
 pub(crate) fn routes(handles: Handles) -> Router {
@@ -74,11 +92,20 @@ pub(crate) fn routes(handles: Handles) -> Router {
         .route("/detected_field/{name}/values", get(fields::values).post(fields::values))
         .route("/patterns", get(patterns::patterns).post(patterns::patterns))
         .route("/format_query", get(format_query).post(format_query))
-        .route("/status/buildinfo", get(buildinfo));
+        .route("/drilldown-limits", get(status::drilldown_limits))
+        .route("/status/buildinfo", get(status::buildinfo))
+        .merge(rules::routes().layer(from_fn(same_origin)));
+    let old = legacy::routes().route("/push", post(push::post)).merge(rules::routes().layer(from_fn(same_origin)));
+    let root = Router::new()
+        .route("/config", get(status::config))
+        .route("/services", get(status::services))
+        .merge(Router::new().route("/flush", post(status::flush)).layer(from_fn(same_origin)));
     Router::new()
         .nest("/loki/api/v1", api.clone())
         .nest("/loki/loki/api/v1", api)
-        .route("/api/prom/push", post(push::post))
+        .nest("/api/prom", old)
+        .nest("/loki", root.clone())
+        .merge(root)
         .with_state(handles)
 }
 
@@ -203,23 +230,6 @@ async fn series(State(handles): State<Handles>, params: Params) -> Reply {
         })
         .await?;
     Ok(answer::list(&found, json::labels))
-}
-
-async fn buildinfo(State(handles): State<Handles>) -> Response {
-    let mut body = String::new();
-    json::object(
-        &mut body,
-        [
-            ("version", API_VERSION),
-            ("revision", handles.build.revision.as_str()),
-            ("branch", ""),
-            ("buildUser", ""),
-            ("buildDate", ""),
-            ("goVersion", ""),
-            ("aegisVersion", handles.build.version.as_str()),
-        ],
-    );
-    json::response(body)
 }
 
 /// Nothing to say, and that is fine.

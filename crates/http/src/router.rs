@@ -13,9 +13,12 @@ use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
-use crate::handles::{Admin, BuildInfo, Clock, Ingress, LineTap, Reader, Views};
+use crate::handles::{Admin, BuildInfo, Clock, Ingress, LineTap, LogRules, Reader, Views};
 use crate::health::{self, MetricsText};
 use crate::{loki, otlp, prometheus, tempo};
+
+/// Moves what is written to where it is kept for long. It may take long.
+pub type Flush = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// Everything the routes need from the rest of Aegis.
 pub struct Parts {
@@ -45,6 +48,10 @@ pub struct Parts {
     pub features: Features,
     /// Work on the stored metrics that clients may ask for; usually none.
     pub admin: Option<Admin>,
+    /// Rules over logs that clients may list and change; usually there, and never where nobody evaluates them.
+    pub log_rules: Option<LogRules>,
+    /// Makes everything written so far part of what is kept for long; why it cannot, in words.
+    pub flush: Option<Flush>,
     /// Who answers.
     pub build: BuildInfo,
     /// Aegis' own API and pages. Merged as it is: no CORS headers, and its fallback is not used.
@@ -69,6 +76,8 @@ impl Parts {
             promql: Settings::default(),
             features: Features::ALL,
             admin: None,
+            log_rules: None,
+            flush: None,
             build: BuildInfo::default(),
             extra: Router::new(),
         }
@@ -95,6 +104,10 @@ pub fn router(parts: Parts) -> Router {
         limits: parts.limits,
         build: parts.build.clone(),
         tap: parts.tap.clone(),
+        admin: parts.admin.clone(),
+        log_rules: parts.log_rules.clone(),
+        flush: parts.flush.clone(),
+        views: parts.views.clone(),
         tailers: Arc::new(Semaphore::new(loki::TAILERS)),
     };
     let tempo = tempo::Handles { reader: parts.reader.clone(), now: parts.now.clone(), build: parts.build.clone() };

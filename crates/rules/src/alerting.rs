@@ -160,7 +160,7 @@ impl Alerting {
         turn: Turn<'_>,
         ask: &mut dyn Ask,
     ) -> Result<BTreeMap<Labels, Alert>, String> {
-        let mut queries = Queries::new(turn.now, turn.surroundings);
+        let mut queries = Queries::new(turn.now, rule.expr.language(), turn.surroundings);
         let mut alerts = BTreeMap::new();
         for element in found {
             let data: Value = data(&element, turn.surroundings);

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use query::promql::{Expr, Value};
+use query::logql;
+use query::promql::Value;
 use signal::{Histogram, Labels, Matcher, SeriesWrite, TimeRange, Timestamp};
 use store::Series;
 
+use crate::question::Question;
+
 /// Answers a group's questions and takes its results. Errors are texts for people: they end up as a rule's last error.
 pub trait Ask {
-    /// The value of `expr` at `at`, with everything in it that was appended before.
+    /// The value of the question at `at`, with everything in it that was appended before.
     ///
     /// # Errors
     /// Why there is no value.
-    fn vector(&mut self, expr: &Arc<Expr>, at: Timestamp) -> Result<Vec<Element>, String>;
+    fn vector(&mut self, question: &Question, at: Timestamp) -> Result<Vec<Element>, String>;
 
     /// Stored samples as they are, staleness markers included.
     ///
@@ -64,5 +67,18 @@ pub fn elements(value: Value) -> Result<Vec<Element>, String> {
             })
             .collect()),
         Value::Matrix(_) | Value::String(..) => Err("rule result is not a vector or scalar".to_owned()),
+    }
+}
+
+/// The same for a query about logs.
+///
+/// # Errors
+/// Upstream's text when the answer is neither a vector nor a scalar.
+pub fn log_elements(answer: logql::Answer) -> Result<Vec<Element>, String> {
+    let element = |labels, point: logql::Point| Element { labels, reading: Reading::Number(point.value) };
+    match answer {
+        logql::Answer::Scalar(point) => Ok(vec![element(Labels::empty(), point)]),
+        logql::Answer::Vector(found) => Ok(found.into_iter().map(|(labels, point)| element(labels, point)).collect()),
+        logql::Answer::Matrix(_) | logql::Answer::Streams(_) => Err("rule result is not a vector or scalar".to_owned()),
     }
 }

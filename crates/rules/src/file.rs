@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use query::promql::{self, Expr};
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 use signal::{Labels, parse_duration};
 
+use crate::question::{Language, Question};
 use crate::template::Template;
 
 /// A file of rule groups.
@@ -40,7 +39,7 @@ pub struct Rule {
     /// Recorded metric, or the alert's name.
     pub name: String,
     /// What is asked.
-    pub expr: Arc<Expr>,
+    pub expr: Question,
     /// Set on every result, the group's labels included; templates for alerts.
     pub labels: BTreeMap<String, String>,
     /// What becomes of the answer.
@@ -164,6 +163,29 @@ impl RuleFile {
     }
 }
 
+impl GroupSpec {
+    /// Reads the text of one group of rules over logs, as Loki's rule API takes it. `name` stands for the file.
+    ///
+    /// # Errors
+    /// Every problem at once, except that text of the wrong shape ends the reading.
+    pub fn parse_logs(name: &str, text: &str) -> Result<Self, RuleFileError> {
+        let mut problems = Problems { language: Language::Logs, ..Problems::new(name) };
+        let Some(shape) = read_yaml::<Option<Spanned<GroupShape>>>(name, text)? else {
+            let message = "there is no group".to_owned();
+            return Err(RuleFileError {
+                problems: vec![Problem { file: name.to_owned(), line: 1, column: 1, message }],
+            });
+        };
+        let place = shape.referenced;
+        let group = shape.value.name.clone().unwrap_or_default();
+        if group.is_empty() {
+            problems.add(place, "the name of a group must not be empty");
+        }
+        let spec = problems.group(group, place, shape.value);
+        problems.finish(spec)
+    }
+}
+
 /// Reads YAML into a shape; text that is blank or only comments gives the default.
 pub(crate) fn read_yaml<T: Default + for<'de> Deserialize<'de>>(name: &str, text: &str) -> Result<T, RuleFileError> {
     if text.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#')) || line == "---") {
@@ -182,12 +204,13 @@ pub(crate) fn read_yaml<T: Default + for<'de> Deserialize<'de>>(name: &str, text
 /// Collects problems while values are checked.
 pub(crate) struct Problems {
     file: String,
+    language: Language,
     found: Vec<Problem>,
 }
 
 impl Problems {
     pub(crate) fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), found: Vec::new() }
+        Self { file: file.to_owned(), language: Language::Metrics, found: Vec::new() }
     }
 
     pub(crate) fn add(&mut self, place: Location, message: impl Into<String>) {
@@ -300,13 +323,13 @@ impl Checked<'_> {
         Some(Rule { name, expr: expr?, labels, kind })
     }
 
-    fn expr(&mut self, text: Option<&Spanned<String>>) -> Option<Arc<Expr>> {
+    fn expr(&mut self, text: Option<&Spanned<String>>) -> Option<Question> {
         let Some(text) = text.filter(|text| !text.value.is_empty()) else {
             self.fail(self.place, "field `expr` must be set in rule");
             return None;
         };
-        match promql::parse(&text.value) {
-            Ok(expr) => Some(Arc::new(expr)),
+        match Question::parse(self.problems.language, &text.value) {
+            Ok(question) => Some(question),
             Err(error) => {
                 self.fail(text.referenced, format_args!("could not parse expression: {error}"));
                 None

@@ -1,4 +1,5 @@
-//! Prometheus rule files: recording and alerting rules, their templates, and their unit tests.
+//! Prometheus rule files: recording and alerting rules, their templates, and their unit tests. Groups of Loki's rules
+//! differ in their language alone.
 //!
 //! [`RuleFile::parse`] reads a file as Prometheus does, [`Group`] evaluates it: a state machine that is handed the time
 //! and asks its questions through [`Ask`]. This crate is *not* the scheduler, reads no clock and no files; `aegis` does
@@ -18,11 +19,13 @@ mod alerting;
 mod ask;
 mod file;
 mod group;
+mod question;
 mod template;
 mod unit_test;
 
 pub use alerting::{Alert, AlertState};
-pub use ask::{Ask, Element, Reading, elements};
+pub use ask::{Ask, Element, Reading, elements, log_elements};
 pub use file::{GroupSpec, Kind, Problem, Rule, RuleFile, RuleFileError};
 pub use group::{Evaluation, Group, Health, RuleState, Surroundings};
+pub use question::{Language, Question};
 pub use unit_test::TestFile;

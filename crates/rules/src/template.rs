@@ -15,11 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gotmpl::Value;
 use gotmpl::parse::Parser;
-use query::promql::{self, native::buckets};
+use query::promql::native::buckets;
 use signal::{Histogram, Labels, Timestamp};
 
 use crate::ask::{Ask, Element, Reading};
 use crate::group::Surroundings;
+use crate::question::{Language, Question};
 
 /// How deep parentheses and blocks of a template may nest; its parser recurses without a limit of its own.
 const MAX_DEPTH: usize = 100;
@@ -68,18 +69,19 @@ struct Shared {
 /// The queries asked by the templates of one rule at one evaluation: each is asked once.
 pub(crate) struct Queries<'a> {
     now: Timestamp,
+    language: Language,
     surroundings: &'a Surroundings,
     answers: BTreeMap<String, Result<Value, String>>,
 }
 
 impl<'a> Queries<'a> {
-    pub(crate) fn new(now: Timestamp, surroundings: &'a Surroundings) -> Self {
-        Self { now, surroundings, answers: BTreeMap::new() }
+    pub(crate) fn new(now: Timestamp, language: Language, surroundings: &'a Surroundings) -> Self {
+        Self { now, language, surroundings, answers: BTreeMap::new() }
     }
 
     fn ask(&mut self, text: String, ask: &mut dyn Ask) {
-        let answer = promql::parse(&text).map_err(|error| error.to_string());
-        let answer = answer.and_then(|expr| ask.vector(&Arc::new(expr), self.now));
+        let question = Question::parse(self.language, &text);
+        let answer = question.and_then(|question| ask.vector(&question, self.now));
         self.answers.insert(text, answer.map(|found| Value::List(found.iter().map(sample).collect())));
     }
 }

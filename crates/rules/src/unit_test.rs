@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use query::promql::{self, Expr};
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 use signal::{Histogram, Timestamp, format_duration};
@@ -19,6 +18,7 @@ use crate::alerting::{ALERT_NAME, Alert, AlertState};
 use crate::ask::{Ask, Element, Reading};
 use crate::file::{Problems, RuleFile, RuleFileError, read_yaml};
 use crate::group::{Group, Surroundings};
+use crate::question::{Language, Question};
 use bench::Bench;
 use report::Said;
 
@@ -59,7 +59,7 @@ struct AlertTest {
 struct QueryTest {
     at: Duration,
     text: String,
-    expr: Result<Arc<Expr>, String>,
+    expr: Result<Question, String>,
     expected: Result<Vec<Element>, String>,
 }
 
@@ -214,7 +214,7 @@ impl QueryShape {
         let expected = self.exp_samples.unwrap_or_default().into_iter().map(ExpectedSample::check);
         QueryTest {
             at: problems.duration(self.eval_time.as_ref()).unwrap_or(Duration::ZERO),
-            expr: promql::parse(&text).map(Arc::new).map_err(|error| error.to_string()),
+            expr: Question::parse(Language::Metrics, &text),
             expected: expected.collect(),
             text,
         }
@@ -373,7 +373,7 @@ fn is_same(a: &Reading, b: &Reading, is_fuzzy: bool) -> bool {
 
 /// As text, because that is what a test file can say.
 fn is_same_histogram(a: &Histogram, b: &Histogram) -> bool {
-    promql::native::to_notation(a) == promql::native::to_notation(b)
+    query::promql::native::to_notation(a) == query::promql::native::to_notation(b)
 }
 
 #[cfg(test)]

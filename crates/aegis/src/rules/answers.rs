@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use query::promql::{self, Expr};
-use rules::{Ask, Element, Reading, elements};
+use query::{logql, promql};
+use rules::{Ask, Element, Question, Reading, elements, log_elements};
 use signal::{Matcher, SeriesWrite, TimeRange, Timestamp, WriteBatch};
 use store::Series;
 use tokio::runtime::Handle;
@@ -26,9 +26,21 @@ impl<'a> Answers<'a> {
 }
 
 impl Ask for Answers<'_> {
-    /// From the same source as every other question of Aegis.
-    fn vector(&mut self, expr: &Arc<Expr>, at: Timestamp) -> Result<Vec<Element>, String> {
+    /// From the same source as every other question of Aegis; lines are always asked of the own store, since another
+    /// Loki has a ruler of its own.
+    fn vector(&mut self, question: &Question, at: Timestamp) -> Result<Vec<Element>, String> {
         let sources = &self.ruling.sources;
+        let expr = match question {
+            Question::Metrics(expr) => expr,
+            Question::Logs(expr) => {
+                let expr = Arc::clone(expr);
+                let asked = sources
+                    .reader
+                    .run(None, move |snapshot, cancel| logql::instant(&expr, snapshot, at.to_nanos(), cancel));
+                let answer = self.runtime.block_on(asked).map_err(|error| error.to_string())?;
+                return log_elements(answer.map_err(|error| error.to_string())?);
+            }
+        };
         if sources.metrics.is_some() {
             let found = self.runtime.block_on(sources.vector(&expr.to_string(), at))?;
             let one = |(labels, value)| Element { labels, reading: Reading::Number(value) };

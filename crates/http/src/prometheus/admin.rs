@@ -5,7 +5,6 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{HOST, ORIGIN};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -14,6 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Handles, Reply, answer, matcher_sets, select};
 use crate::handles::{Admin, AdminError};
+use crate::health::is_foreign;
 use crate::json;
 use crate::params::Params;
 use crate::reply::{Enveloped, Refusal};
@@ -28,13 +28,7 @@ pub(super) fn routes() -> Router<Handles> {
 
 /// The other routes are open to pages of any origin; a page must not delete what it may only look at.
 async fn same_origin(request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let text = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
-    let is_foreign = text(ORIGIN).is_some_and(|origin| {
-        let host = origin.split_once("://").map_or(origin, |(_, host)| host);
-        Some(host) != text(HOST)
-    });
-    if is_foreign {
+    if is_foreign(request.headers()) {
         let text = "the admin API takes no requests from pages of another origin";
         return Refusal::bad(text).with_status(StatusCode::FORBIDDEN).into_envelope();
     }

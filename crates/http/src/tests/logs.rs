@@ -266,11 +266,48 @@ async fn labels_series_and_sizes_are_listed() {
     let by_label = [("query", "{job=\"aegis-backend\"}"), ("aggregateBy", "labels"), ("targetLabels", "service")];
     let volume = ask(&router, "/loki/api/v1/index/volume", &by_label).await.json();
     assert_eq!(volume["data"]["result"], json!([{"metric": {"service": ""}, "value": [NOW_S, "157"]}]));
-    let fields = ask(&router, "/loki/api/v1/detected_fields", &[("query", "{job=\"aegis-backend\"}")]).await.json();
+}
+
+#[tokio::test]
+async fn fields_are_detected_in_the_lines_that_a_query_leaves() {
+    let (router, store) = server();
+    let end = NOW_S * 1_000_000_000 - 1;
+    for (number, text) in [
+        r#"{"duration_ms":45,"http":{"status code":200},"size":"12KB","took":"1m30s","ok":true,"x":"a"}"#,
+        r#"{"duration_ms":2300,"http":{"status code":500},"size":"7 MiB","took":"20ms","ok":false,"x":"1"}"#,
+        r#"at=info ratio=0.5 msg="a b""#,
+        "nothing to see",
+    ]
+    .iter()
+    .enumerate()
+    {
+        store.append(&[line_batch(end - number as i64, text)]).unwrap();
+    }
+    let field = |label: &str, kind: &str, count: u32, parser: &str, path: &[&str]| {
+        let mut field = json!({"label": label, "type": kind, "cardinality": count, "parsers": [parser]});
+        if !path.is_empty() {
+            field["jsonPath"] = json!(path);
+        }
+        field
+    };
+    let reply = ask(&router, "/loki/api/v1/detected_fields", &[("query", "{job=\"aegis-backend\"}")]).await.json();
     assert_eq!(
-        fields["fields"][0],
-        json!({"label": "duration_ms", "type": "int", "cardinality": 2, "parsers": ["json"], "jsonPath": ["duration_ms"]})
+        reply["fields"],
+        json!([
+            field("at", "string", 1, "logfmt", &[]),
+            field("duration_ms", "int", 2, "json", &["duration_ms"]),
+            field("http_status_code", "int", 2, "json", &["http", "status code"]),
+            field("msg", "string", 1, "logfmt", &[]),
+            field("ok", "boolean", 2, "json", &["ok"]),
+            field("ratio", "float", 1, "logfmt", &[]),
+            field("size", "bytes", 2, "json", &["size"]),
+            field("took", "duration", 2, "json", &["took"]),
+            field("x", "string", 2, "json", &["x"]),
+        ])
     );
+    let query = "{job=\"aegis-backend\"} | json | duration_ms > 1000 | __error__=\"\"";
+    let reply = ask(&router, "/loki/api/v1/detected_field/x/values", &[("query", query)]).await.json();
+    assert_eq!(reply, json!({"values": ["1"], "limit": 100}));
 }
 
 #[tokio::test]
@@ -341,4 +378,83 @@ async fn agents_push_protobuf() {
         json!([{"stream": {"job": "agent", "host": "a\"b"}, "values": [["1706189400000000005", "from an agent"]]}]),
         "the same line three times is one line"
     );
+}
+
+#[tokio::test]
+async fn grafana_learns_limits_and_old_clients_are_served() {
+    let (router, _) = server();
+    with_logs(&router).await;
+    let limits = get(&router, "/loki/api/v1/drilldown-limits").await.json();
+    assert_eq!(limits["limits"]["max_entries_limit_per_query"], 5000);
+    assert_eq!(limits["pattern_ingester_enabled"], true);
+    assert!(get(&router, "/services").await.text().contains("querier => Running\n"));
+    assert_eq!(get(&router, "/config").await.status, StatusCode::OK);
+    assert_eq!(post(&router, "/flush", &[], "").await.status, StatusCode::NO_CONTENT);
+
+    let mut parameters = vec![("query", r#"{job="aegis-backend"}"#), ("regexp", "^pl.in$")];
+    parameters.extend(span());
+    let reply = ask(&router, "/api/prom/query", &parameters).await.json();
+    let labels = r#"{job="aegis-backend", service="backend", trace_id="abc"}"#;
+    assert_eq!(
+        reply["streams"],
+        json!([{"labels": labels, "entries": [{"ts": "2024-01-25T13:30:00Z", "line": "plain"}]}])
+    );
+    assert_eq!(get(&router, "/api/prom/label").await.json(), json!({"values": ["job", "service"]}));
+    assert_eq!(get(&router, "/api/prom/label/job/values").await.json(), json!({"values": ["aegis-backend"]}));
+    let reply = ask(&router, "/api/prom/query", &[("query", "vector(1)")]).await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.text().trim_end()),
+        (400, "legacy endpoints only support streams result type")
+    );
+}
+
+#[tokio::test]
+async fn rules_are_listed_and_changed() {
+    use std::sync::Mutex;
+
+    use crate::{LogRules, LogRulesError, Namespaces};
+    let kept: Arc<Mutex<Namespaces>> = Arc::default();
+    let (listing, putting, removing) = (Arc::clone(&kept), Arc::clone(&kept), Arc::clone(&kept));
+    let (mut parts, _) = parts();
+    parts.log_rules = Some(LogRules {
+        list: Arc::new(move || listing.lock().unwrap().clone()),
+        put: Arc::new(move |namespace, text| {
+            let group = serde_json::from_str(text).map_err(|_| LogRulesError::Invalid("not a group".to_owned()))?;
+            putting.lock().unwrap().entry(namespace.to_owned()).or_default().push(group);
+            Ok(())
+        }),
+        remove: Arc::new(move |namespace, group| {
+            assert_eq!(group, None);
+            removing.lock().unwrap().remove(namespace).map(drop).ok_or(LogRulesError::NoNamespace)
+        }),
+    });
+    let router = router(parts);
+    const RULES: &str = "/loki/api/v1/rules";
+    let none = get(&router, RULES).await;
+    assert_eq!((none.status.as_u16(), none.text().as_str()), (404, "no rule groups found\n"));
+    let space = format!("{RULES}/name%20space");
+    let group = r#"{"name":"g","rules":[{"record":"r","expr":"vector(1)"}]}"#;
+    let put = post(&router, &space, &[("content-type", "application/yaml")], group).await;
+    assert_eq!(put.status, StatusCode::ACCEPTED);
+    assert_eq!(put.text(), r#"{"status":"success","data":null,"errorType":"","error":""}"#);
+    let bad = post(&router, &space, &[], "{").await;
+    assert_eq!((bad.status.as_u16(), bad.text().as_str()), (400, "not a group\n"));
+    let foreign = [("origin", "http://elsewhere.example"), ("host", "127.0.0.1:4300")];
+    assert_eq!(post(&router, &space, &foreign, group).await.status, StatusCode::FORBIDDEN);
+
+    let listed = get(&router, RULES).await;
+    assert_eq!(listed.headers["content-type"], "application/yaml");
+    let yaml = "name space:\n    - name: g\n      rules:\n          - record: r\n            expr: vector(1)\n";
+    assert_eq!(listed.text(), yaml);
+    assert_eq!(get(&router, &space).await.text(), yaml);
+    assert_eq!(get(&router, &format!("{RULES}/other")).await.status, StatusCode::NOT_FOUND);
+    let one = get(&router, &format!("{space}/g")).await.text();
+    assert_eq!(one, "name: g\nrules:\n    - record: r\n      expr: vector(1)\n");
+    let missing = get(&router, &format!("{space}/h")).await;
+    assert_eq!((missing.status.as_u16(), missing.text().as_str()), (404, "group does not exist\n"));
+    for (want, text) in [(202, "success"), (404, "group namespace does not exist")] {
+        let gone = send(&router, Request::delete(&space).body(Body::empty()).unwrap()).await;
+        assert_eq!(gone.status.as_u16(), want);
+        assert!(gone.text().contains(text));
+    }
 }

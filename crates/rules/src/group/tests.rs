@@ -1,16 +1,16 @@
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use detect::State;
-use query::promql::{self, Expr};
+use query::promql;
 use signal::{Labels, Matcher, Sample, SeriesWrite, TimeRange, Timestamp, is_stale};
 use store::Series;
 
 use super::{Group, Health, Surroundings};
 use crate::alerting::AlertState;
 use crate::ask::{Ask, Element, Reading};
-use crate::file::RuleFile;
+use crate::file::{GroupSpec, RuleFile};
+use crate::question::Question;
 use crate::unit_test::bench::Bench;
 use crate::unit_test::series::InputSeries;
 
@@ -218,7 +218,7 @@ fn what_was_told_before_a_restart_resolves_after_it() {
 fn a_rule_that_cannot_be_asked_resolves_nothing() {
     struct Deaf;
     impl Ask for Deaf {
-        fn vector(&mut self, _: &Arc<Expr>, _: Timestamp) -> Result<Vec<Element>, String> {
+        fn vector(&mut self, _: &Question, _: Timestamp) -> Result<Vec<Element>, String> {
             Err("nobody answers".to_owned())
         }
         fn series(&mut self, _: Vec<Matcher>, _: TimeRange) -> Result<Vec<Series>, String> {
@@ -278,4 +278,67 @@ fn groups_are_due_at_fixed_times_of_their_own() {
     assert!(offsets.len() > 1, "not all at once");
     let element = Element { labels: Labels::empty(), reading: Reading::Number(1.0) };
     assert_eq!(element.clone(), element);
+}
+
+/// Lines of a service, some of them errors, each minute.
+fn log_world() -> Bench {
+    let bench = Bench::new(MINUTE);
+    for minute in 0..5_i64 {
+        let line = |at: i64, text: &str| signal::LogLine {
+            at: signal::Nanos((minute * 60 + at) * 1_000_000_000),
+            line: text.to_owned(),
+            metadata: Labels::empty(),
+        };
+        let mut lines = vec![line(1, "level=info"), line(2, "level=info")];
+        if minute >= 2 {
+            lines.push(line(3, "level=error"));
+        }
+        let stream = signal::StreamWrite { labels: Labels::from_pairs([("job", "api")]), lines };
+        bench.store.append(&[signal::WriteBatch { streams: vec![stream], ..Default::default() }]).unwrap();
+    }
+    bench
+}
+
+#[test]
+fn rules_over_logs_record_and_alert() {
+    let text = "name: logs\nrules:\n- record: job:lines:count1m\n  expr: sum by (job) (count_over_time({job=\"api\"}[1m]))\n\
+        - alert: Errors\n  expr: sum by (job) (count_over_time({job=\"api\"} | logfmt | level=\"error\" [1m])) > 0\n  for: 1m\n  \
+        annotations:\n    summary: '{{ $labels.job }} has {{ query \"vector(2)\" | first | value }} of {{ $value }}'\n";
+    let spec = GroupSpec::parse_logs("namespace", text).unwrap();
+    let mut group = Group::new(&spec, "namespace", &Surroundings::default());
+    group.begin_afresh();
+    let mut bench = log_world();
+    let mut seen = Vec::new();
+    for minute in 1..5 {
+        let fired = group.evaluate(minutes(minute), &mut bench).transitions;
+        assert_eq!(group.rules()[0].last_error, "");
+        let states: Vec<AlertState> = group.rules()[1].alerts().map(|alert| alert.state).collect();
+        seen.push((states, fired.len()));
+    }
+    assert_eq!(
+        group.rules()[1].alerts().next().map(|alert| alert.annotations["summary"].clone()).unwrap(),
+        "api has 2 of 1"
+    );
+    let (pending, firing) = (vec![AlertState::Pending], vec![AlertState::Firing]);
+    assert_eq!(seen, [(Vec::new(), 0), (Vec::new(), 0), (pending, 0), (firing, 1)]);
+    let written = bench.series(vec![Matcher::equal("__name__", "job:lines:count1m")], TimeRange::all()).unwrap();
+    assert_eq!(written[0].samples.iter().map(|sample| sample.value).collect::<Vec<_>>(), [2.0, 2.0, 3.0, 3.0]);
+}
+
+#[test]
+fn groups_of_rules_over_logs_are_checked() {
+    for (name, text, want) in [
+        ("empty", "", "n:1:1: there is no group"),
+        ("no name", "rules: []", "the name of a group must not be empty"),
+        (
+            "lines",
+            "name: g\nrules: [{record: a, expr: '{a=\"b\"}'}]",
+            "a rule needs numbers, and a log query gives lines",
+        ),
+        ("PromQL", "name: g\nrules: [{record: a, expr: 'up'}]", "could not parse expression: parse error"),
+        ("unknown key", "name: g\nrule: []", "unknown field `rule`"),
+    ] {
+        let error = GroupSpec::parse_logs("n", text).unwrap_err().to_string();
+        assert!(error.contains(want), "{name}: {error}");
+    }
 }

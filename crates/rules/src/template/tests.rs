@@ -7,6 +7,7 @@ use signal::{Labels, Sample, SeriesWrite, Timestamp};
 use super::{Queries, Template, data};
 use crate::ask::{Ask, Element, Reading};
 use crate::group::Surroundings;
+use crate::question::Language;
 use crate::unit_test::bench::Bench;
 
 /// What the texts expand to for `x{job="a",instance="i.dom:80"}` with `value`, in a world with `x` of two jobs.
@@ -24,7 +25,7 @@ fn expand(text: &str, value: f64) -> String {
     };
     let labels = Labels::from_pairs([("__name__", "x"), ("job", "a"), ("instance", "i.dom:80")]);
     let element = Element { labels, reading: Reading::Number(value) };
-    let mut queries = Queries::new(Timestamp(60_000), &surroundings);
+    let mut queries = Queries::new(Timestamp(60_000), Language::Metrics, &surroundings);
     Template::new("Tpl", text).expand(&data(&element, &surroundings), &mut queries, &mut bench)
 }
 

@@ -1,18 +1,19 @@
 //! The store in memory that a test's rules work on.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use query::Cancel;
-use query::promql::{self, Expr, Settings};
+use query::logql;
+use query::promql::{self, Settings};
 use signal::{Matcher, SeriesWrite, TimeRange, Timestamp, WriteBatch};
 use store::{Series, Store};
 
 use super::series::InputSeries;
-use crate::ask::{Ask, Element, elements};
+use crate::ask::{Ask, Element, elements, log_elements};
+use crate::question::Question;
 
 pub(crate) struct Bench {
-    store: Store,
+    pub(crate) store: Store,
     settings: Settings,
     /// Inputs up to here are in the store.
     loaded: Option<Timestamp>,
@@ -33,9 +34,17 @@ impl Bench {
 }
 
 impl Ask for Bench {
-    fn vector(&mut self, expr: &Arc<Expr>, at: Timestamp) -> Result<Vec<Element>, String> {
-        let answer = promql::instant(expr, &self.store.snapshot(), at, &self.settings, &Cancel::default());
-        elements(answer.map_err(|error| error.to_string())?.value)
+    fn vector(&mut self, question: &Question, at: Timestamp) -> Result<Vec<Element>, String> {
+        let (snapshot, cancel) = (self.store.snapshot(), Cancel::default());
+        match question {
+            Question::Metrics(expr) => {
+                let answer = promql::instant(expr, &snapshot, at, &self.settings, &cancel);
+                elements(answer.map_err(|error| error.to_string())?.value)
+            }
+            Question::Logs(expr) => log_elements(
+                logql::instant(expr, &snapshot, at.to_nanos(), &cancel).map_err(|error| error.to_string())?,
+            ),
+        }
     }
 
     fn series(&mut self, matchers: Vec<Matcher>, range: TimeRange) -> Result<Vec<Series>, String> {
