@@ -119,8 +119,9 @@ fn next(rest: &str) -> (Token, usize) {
     }
     if let Some(flag) = rest.strip_prefix("--") {
         let length = flag.bytes().take_while(|byte| byte.is_ascii_lowercase() || *byte == b'-').count();
-        if length > 0 {
-            return (Token::Flag(flag.get(..length).unwrap_or_default().to_owned()), length + 2);
+        // Other words are two signs and a name, as in Loki.
+        if let Some(flag) = flag.get(..length).filter(|flag| matches!(*flag, "strict" | "keep-empty")) {
+            return (Token::Flag(flag.to_owned()), length + 2);
         }
     }
     match OPERATORS.iter().find(|operator| rest.starts_with(**operator)) {

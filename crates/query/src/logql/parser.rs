@@ -59,7 +59,7 @@ pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
 }
 
 /// Words that never name a label.
-const RESERVED: [&str; 23] = [
+const RESERVED: [&str; 22] = [
     "by",
     "without",
     "bool",
@@ -82,7 +82,6 @@ const RESERVED: [&str; 23] = [
     "and",
     "or",
     "unless",
-    "distinct",
 ];
 
 fn is_reserved(word: &str) -> bool {
@@ -174,6 +173,13 @@ impl Parser {
         }
     }
 
+    /// Whether `by (` or `without (` follows the next token.
+    fn groups_next(&self) -> bool {
+        let word = matches!(self.peek_after(1), Token::Ident(word)
+            if word.eq_ignore_ascii_case("by") || word.eq_ignore_ascii_case("without"));
+        word && matches!(self.peek_after(2), Token::Op("("))
+    }
+
     fn end(&mut self) -> Result<(), ParseError> {
         if *self.peek() == Token::End { Ok(()) } else { Err(self.unexpected("")) }
     }
@@ -198,8 +204,7 @@ impl Parser {
             Token::Broken(reason) => return ParseError { place, message: reason.clone() },
             Token::Ident(word) if is_reserved(word) => word.to_lowercase(),
             Token::Ident(word) => {
-                let called = matches!(self.peek_after(1), Token::Op("("))
-                    || matches!(self.peek_after(1), Token::Ident(next) if next == "by" || next == "without");
+                let called = matches!(self.peek_after(1), Token::Op("(")) || self.groups_next();
                 let lower = word.to_lowercase();
                 let function = RangeOp::from_word(&lower).is_some()
                     || AggregateOp::from_word(&lower).is_some()

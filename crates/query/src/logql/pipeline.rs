@@ -1,5 +1,6 @@
 //! Runs the stages of a query over one line after the other.
 
+mod bytes;
 mod entry;
 mod filter;
 mod hints;
@@ -15,12 +16,13 @@ use std::borrow::Cow;
 use regex::Regex;
 use signal::{Labels, LogLine, Matcher, Nanos, go_regex};
 
-pub(super) use entry::{Entry, Error};
+pub(super) use entry::{Entry, Error, Sorted};
 pub(super) use filter::{Filter, TimeBound, compares};
-pub(super) use hints::{Hints, required_labels, sanitize};
+pub(super) use hints::{Hints, required_labels, sanitize, stage_labels};
 
-use super::ast::{Extraction, LabelSource, Pick, Stage};
+use super::ast::{Extraction, LabelFilter, LabelSource, Pick, Stage};
 use entry::{Reason, Take, Tell};
+use ip::IpMatcher;
 use line::LineFilter;
 use logfmt::Manner;
 use pattern::Pattern;
@@ -87,6 +89,17 @@ impl Pipeline {
         Some(entry)
     }
 
+    /// A line before any stage.
+    pub(super) fn begin<'a>(&self, stream: &'a Labels, line: &'a LogLine) -> Entry<'a> {
+        Entry::new(stream, line)
+    }
+
+    /// Some of the stages, for whoever does what others do in another way; false when the line is refused.
+    pub(super) fn run_steps(&self, entry: &mut Entry<'_>, steps: std::ops::Range<usize>) -> bool {
+        let steps = self.steps.get(steps).unwrap_or_default();
+        steps.iter().all(|step| step.run(entry, self.now, self.hints.as_ref()))
+    }
+
     /// The time bounds that every line kept by this pipeline satisfies, unless its own text sets `__timestamp__`;
     /// the flag says whether a stage before a bound might do that.
     pub(super) fn time_bounds(&self) -> (Vec<TimeBound>, bool) {
@@ -131,6 +144,12 @@ impl Pipeline {
     }
 }
 
+/// Escape sequences of terminals: those that end with a bell, and those that end with a letter or sign.
+const ESCAPES: &str = concat!(
+    r"[\x1b\x{9b}][\[\]()#;?]*",
+    r"(?:(?:[a-zA-Z\d]*(?:;[a-zA-Z\d]*)*)?\x07|(?:\d{1,4}(?:;\d{0,4})*)?[\dA-PRZcf-ntqry=><~])"
+);
+
 /// The virtual label that holds a line's own time, for label filters only.
 pub(super) const TIMESTAMP: &str = "__timestamp__";
 
@@ -168,14 +187,19 @@ pub(super) fn compile_stage(stage: &Stage) -> Result<Step, String> {
         }
         Stage::Pattern(pattern) => Step::Pattern(Pattern::for_captures(pattern)?),
         Stage::Unpack => Step::Unpack,
-        Stage::Filter(filter) => Step::Filter(Filter::new(filter)?),
+        Stage::Filter(filter) => {
+            if let LabelFilter::Ip { pattern, .. } = filter {
+                IpMatcher::new(pattern)?;
+            }
+            Step::Filter(Filter::new(filter)?)
+        }
         Stage::LineFormat(template) => Step::LineFormat(
             Template::new("line", template).map_err(|reason| format!("invalid line template: {reason}"))?,
         ),
         Stage::LabelFormat(formats) => Step::LabelFormat(label_formats(formats)?),
         Stage::Drop(picks) => Step::Drop(picks.clone()),
         Stage::Keep(picks) => Step::Keep(picks.clone()),
-        Stage::Decolorize => Step::Decolorize(go_regex::compile("\u{1b}\\[[0-9;]*[A-Za-z]")?),
+        Stage::Decolorize => Step::Decolorize(go_regex::compile(ESCAPES)?),
     })
 }
 
@@ -285,7 +309,7 @@ impl Step {
                 }
             }
             Self::Decolorize(escape) => {
-                if entry.line.contains('\u{1b}') {
+                if entry.line.contains(['\u{1b}', '\u{9b}']) {
                     entry.line = Cow::Owned(escape.replace_all(&entry.line, "").into_owned());
                 }
             }

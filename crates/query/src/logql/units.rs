@@ -104,6 +104,82 @@ pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
     (bytes < u64::MAX as f64).then_some(bytes as u64)
 }
 
+/// Reads a label's value as a number; also `inf`, `nan`, `1e3` and hexadecimal digits with a binary exponent.
+///
+/// # Errors
+/// In the words of Go's `strconv`, which `__error_details__` shows.
+pub(crate) fn read_float(text: &str) -> Result<f64, String> {
+    let refused = |why: &str| format!("strconv.ParseFloat: parsing {}: {why}", quote(text));
+    let (negative, digits) = match text.as_bytes().first() {
+        Some(b'-') => (true, text.get(1..).unwrap_or_default()),
+        Some(b'+') => (false, text.get(1..).unwrap_or_default()),
+        _ => (false, text),
+    };
+    let value = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) => hex_float(hex).ok_or_else(|| refused("invalid syntax"))?,
+        // A second sign is none of Go's numbers.
+        None if digits.starts_with(['+', '-']) => return Err(refused("invalid syntax")),
+        None => digits.parse().map_err(|_| refused("invalid syntax"))?,
+    };
+    if value.is_infinite() && digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        return Err(refused("value out of range"));
+    }
+    Ok(if negative { -value } else { value })
+}
+
+/// `1.8p3`: hexadecimal digits and a binary exponent, which is required.
+fn hex_float(text: &str) -> Option<f64> {
+    let (digits, exponent) = text.split_once(['p', 'P'])?;
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let mantissa = format!("{whole}{fraction}");
+    if !mantissa.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mantissa = u64::from_str_radix(&mantissa, 16).ok()?;
+    let shift = i32::try_from(fraction.len()).ok()?.checked_mul(4)?;
+    Some(mantissa as f64 * 2_f64.powi(exponent.parse::<i32>().ok()?.checked_sub(shift)?))
+}
+
+/// Reads a label's value as a duration; nanoseconds.
+///
+/// # Errors
+/// In the words of Go's `time`, which `__error_details__` shows.
+pub(crate) fn read_duration(text: &str) -> Result<i64, String> {
+    parse_duration(text).map_err(|_| {
+        let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+        while rest.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+            let number = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(rest.len());
+            let after = rest.get(number..).unwrap_or_default();
+            let letters = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+            let (unit, tail) = after.split_at_checked(letters).unwrap_or((after, ""));
+            if unit.is_empty() {
+                return format!("time: missing unit in duration {}", quote(text));
+            }
+            if parse_duration(&format!("1{unit}")).is_err() {
+                return format!("time: unknown unit {} in duration {}", quote(unit), quote(text));
+            }
+            rest = tail;
+        }
+        format!("time: invalid duration {}", quote(text))
+    })
+}
+
+/// Reads a label's value as a size in bytes.
+///
+/// # Errors
+/// In the words of the library Loki uses, which `__error_details__` shows.
+pub(crate) fn read_bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text).ok_or_else(|| {
+        let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b',')).count();
+        let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
+        match read_float(&number.replace(',', "")) {
+            Err(reason) => reason,
+            Ok(_) if parse_bytes(&format!("1{unit}")).is_some() => format!("too large: {text}"),
+            Ok(_) => format!("unhandled size name: {}", unit.trim().to_lowercase()),
+        }
+    })
+}
+
 /// Quotes a text so that the lexer reads the same text back.
 pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
@@ -209,6 +285,43 @@ mod tests {
             ("1XB", None),
         ] {
             assert_eq!(parse_bytes(text), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_are_refused_in_the_words_of_go() {
+        let words = |text: &str| {
+            let float = read_float(text).map_or_else(|reason| reason, |value| value.to_string());
+            let duration = read_duration(text).map_or_else(|reason| reason, |value| value.to_string());
+            let bytes = read_bytes(text).map_or_else(|reason| reason, |value| value.to_string());
+            [float, duration, bytes]
+        };
+        let syntax = |text: &str| format!("strconv.ParseFloat: parsing \"{text}\": invalid syntax");
+        for (text, float, duration, bytes) in [
+            ("", syntax(""), "time: invalid duration \"\"", syntax("")),
+            ("x", syntax("x"), "time: invalid duration \"x\"", syntax("")),
+            ("5", "5".to_owned(), "time: missing unit in duration \"5\"", "5".to_owned()),
+            ("-2", "-2".to_owned(), "time: missing unit in duration \"-2\"", syntax("")),
+            ("5ms", syntax("5ms"), "5000000", "unhandled size name: ms".to_owned()),
+            ("1kB", syntax("1kB"), "time: unknown unit \"kB\" in duration \"1kB\"", "1000".to_owned()),
+            ("+1e3", "1000".to_owned(), "time: unknown unit \"e\" in duration \"+1e3\"", syntax("")),
+            ("+-1", syntax("+-1"), "time: invalid duration \"+-1\"", syntax("")),
+            (
+                "1e999",
+                "strconv.ParseFloat: parsing \"1e999\": value out of range".to_owned(),
+                "time: unknown unit \"e\" in duration \"1e999\"",
+                "unhandled size name: e999".to_owned(),
+            ),
+            (
+                "0x1p4",
+                "16".to_owned(),
+                "time: unknown unit \"x\" in duration \"0x1p4\"",
+                "unhandled size name: x1p4".to_owned(),
+            ),
+            ("99EB", syntax("99EB"), "time: unknown unit \"EB\" in duration \"99EB\"", "too large: 99EB".to_owned()),
+            ("-Inf", "-inf".to_owned(), "time: invalid duration \"-Inf\"", syntax("")),
+        ] {
+            assert_eq!(words(text), [float, duration.to_owned(), bytes], "{text}");
         }
     }
 

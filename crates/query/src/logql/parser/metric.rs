@@ -116,10 +116,7 @@ impl Parser {
             Token::Ident(word) => {
                 let word = word.to_lowercase();
                 let called = matches!(self.peek_after(1), Token::Op("("));
-                let grouped = match self.peek_after(1) {
-                    Token::Ident(next) => matches!(next.to_lowercase().as_str(), "by" | "without"),
-                    _ => false,
-                };
+                let grouped = self.groups_next();
                 if called && let Some(op) = RangeOp::from_word(&word) {
                     self.bump();
                     return self.range_function(op).map(|range| Expr::Metric(MetricExpr::Range(Box::new(range))));

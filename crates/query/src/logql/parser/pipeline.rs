@@ -6,6 +6,7 @@ use super::{ParseError, Parser, matcher, meaning};
 use crate::logql::ast::{Comparison, Extraction, LabelFilter, LabelSource, LineOp, LineTerm, Pick, Quantity, Stage};
 use crate::logql::lexer::Token;
 use crate::logql::pipeline::compile_stage;
+use crate::logql::units::read_float;
 
 impl Parser {
     /// Whether a stage begins here.
@@ -296,20 +297,5 @@ fn one_or(mut filters: Vec<LabelFilter>, join: fn(Vec<LabelFilter>) -> LabelFilt
 
 /// A number literal as Go's `ParseFloat` takes it.
 pub(super) fn float(text: &str) -> Result<f64, ParseError> {
-    let refused =
-        |why: &str| meaning(format!("unable to parse literal as a float: strconv.ParseFloat: parsing {text:?}: {why}"));
-    let value = match text.strip_prefix("0x").or(text.strip_prefix("0X")) {
-        Some(hex) => hex_float(hex).ok_or_else(|| refused("invalid syntax"))?,
-        None => text.parse().map_err(|_| refused("invalid syntax"))?,
-    };
-    if value.is_finite() { Ok(value) } else { Err(refused("value out of range")) }
-}
-
-/// `1.8p3`: hexadecimal digits and a binary exponent, which is required.
-fn hex_float(text: &str) -> Option<f64> {
-    let (digits, exponent) = text.split_once(['p', 'P'])?;
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let mantissa = u64::from_str_radix(&format!("{whole}{fraction}"), 16).ok()?;
-    let shift = i32::try_from(fraction.len()).ok()?.checked_mul(4)?;
-    Some(mantissa as f64 * 2_f64.powi(exponent.parse::<i32>().ok()?.checked_sub(shift)?))
+    read_float(text).map_err(|reason| meaning(format!("unable to parse literal as a float: {reason}")))
 }

@@ -118,7 +118,7 @@ impl<'a> Entry<'a> {
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         match name {
             Error::LABEL if self.error.is_some() => return self.error.map(Error::as_str),
-            Error::DETAILS if self.error.is_some() => return Some(&self.details),
+            Error::DETAILS if !self.details.is_empty() => return Some(&self.details),
             _ => {}
         }
         match self.change(name) {
@@ -144,7 +144,14 @@ impl<'a> Entry<'a> {
             change.origin = origin;
             return;
         }
-        self.changes.push(Change { name, value, origin });
+        self.push(Change { name, value, origin });
+    }
+
+    fn push(&mut self, change: Change<'a>) {
+        if self.changes.is_empty() {
+            self.changes.reserve(8);
+        }
+        self.changes.push(change);
         // A line may hold tens of thousands of names; each is then found without looking at all others.
         if self.changes.len() > FEW {
             let places = self.places.get_or_insert_default();
@@ -167,10 +174,12 @@ impl<'a> Entry<'a> {
         }
         let name =
             if taken && matches!(take, Take::First | Take::Last) { Cow::Owned(format!("{name}{TAKEN}")) } else { name };
-        if take == Take::First && self.place(&name).is_some() {
-            return;
+        let change = Change { name, value: Some(value), origin: Origin::Parsed };
+        match self.place(&change.name).and_then(|at| self.changes.get_mut(at)) {
+            None => self.push(change),
+            Some(_) if take == Take::First => {}
+            Some(known) => *known = change,
         }
-        self.set(name, Some(value), Origin::Parsed);
     }
 
     /// Whether the label comes from structured metadata and is still there.
@@ -184,6 +193,11 @@ impl<'a> Entry<'a> {
     /// Sets a label to a rendered template.
     pub(super) fn format(&mut self, name: &str, value: String) {
         self.set(Cow::Owned(name.to_owned()), Some(Cow::Owned(value)), Origin::Parsed);
+    }
+
+    /// Sets a label to what a parser is known to find, under the name that it gets.
+    pub(in crate::logql) fn learn(&mut self, name: Cow<'a, str>, value: Cow<'a, str>) {
+        self.set(name, Some(value), Origin::Parsed);
     }
 
     /// Moves a label; nothing happens when there is none.
@@ -271,10 +285,16 @@ impl<'a> Entry<'a> {
         for (name, value, _) in self.pairs() {
             with(name, value);
         }
-        if let Some(error) = self.error {
-            with(Error::LABEL, error.as_str());
-            with(Error::DETAILS, &self.details);
+        for (name, value) in self.errors() {
+            with(name, value);
         }
+    }
+
+    /// The labels of an error. Details may be left of one that was dropped.
+    fn errors(&self) -> impl Iterator<Item = (&str, &str)> {
+        let error = self.error.map(|error| (Error::LABEL, error.as_str()));
+        let details = (!self.details.is_empty()).then_some((Error::DETAILS, &*self.details));
+        error.into_iter().chain(details)
     }
 
     /// The finished labels, those of an error among the parsed ones.
@@ -289,10 +309,8 @@ impl<'a> Entry<'a> {
         }
         let of = |wanted: Origin| {
             let found = self.pairs().filter(|(_, _, origin)| *origin == wanted);
-            let error = self.error.filter(|_| wanted == Origin::Parsed);
-            let error =
-                error.into_iter().flat_map(|error| [(Error::LABEL, error.as_str()), (Error::DETAILS, &*self.details)]);
-            Labels::from_pairs(found.map(|(name, value, _)| (name, value)).chain(error))
+            let errors = self.errors().filter(|_| wanted == Origin::Parsed);
+            Labels::from_pairs(found.map(|(name, value, _)| (name, value)).chain(errors))
         };
         let (stream, structured, parsed) = (of(Origin::Stream), of(Origin::Structured), of(Origin::Parsed));
         let all: Vec<(&str, &str)> = [&stream, &structured, &parsed].into_iter().flat_map(Labels::iter).collect();
@@ -306,10 +324,7 @@ impl<'a> Entry<'a> {
         }
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         pairs.extend(self.pairs().map(|(name, value, _)| (name, value)));
-        if let Some(error) = self.error {
-            pairs.push((Error::LABEL, error.as_str()));
-            pairs.push((Error::DETAILS, &self.details));
-        }
+        pairs.extend(self.errors());
         Labels::from_pairs(pairs)
     }
 }

@@ -7,17 +7,35 @@ use signal::{Matcher, Nanos};
 use super::ip::IpMatcher;
 use super::{Entry, Error, TIMESTAMP};
 use crate::logql::ast::{Comparison, LabelFilter, Quantity};
-use crate::logql::units::{parse_bytes, parse_duration};
+use crate::logql::units::{read_bytes, read_duration, read_float};
 
 /// A condition, compiled.
 pub(crate) enum Filter {
     And(Vec<Filter>),
     Or(Vec<Filter>),
     Text(Matcher),
-    Number { label: String, op: Comparison, with: f64, time: Option<TimeBound> },
-    Duration { label: String, op: Comparison, with: i64 },
-    Bytes { label: String, op: Comparison, with: u64 },
-    Ip { label: String, equal: bool, ip: IpMatcher },
+    Number {
+        label: String,
+        op: Comparison,
+        with: f64,
+        time: Option<TimeBound>,
+    },
+    Duration {
+        label: String,
+        op: Comparison,
+        with: i64,
+    },
+    Bytes {
+        label: String,
+        op: Comparison,
+        with: u64,
+    },
+    /// Without a matcher when the pattern is none.
+    Ip {
+        label: String,
+        equal: bool,
+        ip: Result<IpMatcher, String>,
+    },
 }
 
 /// A comparison of a line's own time with a literal.
@@ -92,10 +110,11 @@ impl TimeBound {
 }
 
 impl Filter {
-    /// Compiles a condition.
+    /// Compiles a condition. An address pattern that is none fails each line it is compared with, as in Loki; the stage
+    /// that consists of nothing else is refused before.
     ///
     /// # Errors
-    /// For an address pattern that is none.
+    /// For a number that is none; the parser lets none through.
     pub(crate) fn new(filter: &LabelFilter) -> Result<Self, String> {
         let all = |filters: &[LabelFilter]| filters.iter().map(Self::new).collect::<Result<Vec<_>, _>>();
         Ok(match filter {
@@ -103,13 +122,13 @@ impl Filter {
             LabelFilter::Or(filters) => Self::Or(all(filters)?),
             LabelFilter::Text(matcher) => Self::Text(matcher.clone()),
             LabelFilter::Ip { label, equal, pattern } => {
-                Self::Ip { label: label.clone(), equal: *equal, ip: IpMatcher::new(pattern)? }
+                Self::Ip { label: label.clone(), equal: *equal, ip: IpMatcher::new(pattern) }
             }
             LabelFilter::Compare { label, op, with } => {
                 let (label, op) = (label.clone(), *op);
                 match with {
                     Quantity::Number(text) => {
-                        let with = text.parse().map_err(|_| format!("not a number: {text:?}"))?;
+                        let with = read_float(text)?;
                         let time = if label == TIMESTAMP { TimeBound::new(op, text) } else { None };
                         Self::Number { label, op, with, time }
                     }
@@ -120,8 +139,8 @@ impl Filter {
         })
     }
 
-    /// Whether a line satisfies it. A value that cannot be converted keeps the line and marks it as failed; a line that
-    /// failed before passes every comparison of numbers, as in Loki.
+    /// Whether a line satisfies it. A value that cannot be converted keeps the line and marks it as failed, unless it
+    /// was marked before.
     pub(crate) fn holds(&self, entry: &mut Entry<'_>) -> bool {
         match self {
             // Both legs are looked at, because the right one may note an error that the caller's `or` lets through.
@@ -137,32 +156,26 @@ impl Filter {
             Self::Number { label, op, with, time } => match (entry.get(label), time) {
                 (None, Some(bound)) => bound.holds(entry.at),
                 (value, _) => {
-                    let read = value.map(|value| (value.parse::<f64>().ok(), value));
-                    number(
-                        entry,
-                        read.map(|(number, value)| number.ok_or_else(|| unreadable("float", value))),
-                        |value| {
-                            value.partial_cmp(with).map_or(*op == Comparison::NotEqual, |order| compares(*op, order))
-                        },
-                    )
+                    let value = value.map(read_float);
+                    compared(entry, value, |value| {
+                        value.partial_cmp(with).map_or(*op == Comparison::NotEqual, |order| compares(*op, order))
+                    })
                 }
             },
             Self::Duration { label, op, with } => {
-                let value =
-                    entry.get(label).map(|value| parse_duration(value).map_err(|_| unreadable("duration", value)));
-                let value = value.or_else(|| (label == TIMESTAMP).then(|| Err(unreadable("duration", "a timestamp"))));
-                number(entry, value, |value| compares(*op, value.cmp(with)))
+                let value = entry.get(label).or(unreadable(label)).map(read_duration);
+                compared(entry, value, |value| compares(*op, value.cmp(with)))
             }
             Self::Bytes { label, op, with } => {
-                let value = entry.get(label).map(|value| parse_bytes(value).ok_or_else(|| unreadable("size", value)));
-                let value = value.or_else(|| (label == TIMESTAMP).then(|| Err(unreadable("size", "a timestamp"))));
-                number(entry, value, |value| compares(*op, value.cmp(with)))
+                let value = entry.get(label).or(unreadable(label)).map(read_bytes);
+                compared(entry, value, |value| compares(*op, value.cmp(with)))
             }
             Self::Ip { label, equal, ip } => {
                 if entry.failed().is_some() {
                     return true;
                 }
-                entry.get(label).is_some_and(|value| ip.is_in(value) == *equal)
+                let (Some(value), Ok(ip)) = (entry.get(label), ip) else { return false };
+                ip.occurs_in(value) == *equal
             }
         }
     }
@@ -182,23 +195,23 @@ impl Filter {
     }
 }
 
-fn number<T>(entry: &mut Entry<'_>, value: Option<Result<T, String>>, holds: impl FnOnce(T) -> bool) -> bool {
-    if entry.failed().is_some() {
-        return true;
-    }
+fn compared<T>(entry: &mut Entry<'_>, value: Option<Result<T, String>>, holds: impl FnOnce(T) -> bool) -> bool {
     match value {
         None => false,
         Some(Ok(value)) => holds(value),
         Some(Err(details)) => {
-            entry.fail(Error::LabelFilter, details);
+            // What went wrong first says more.
+            if entry.failed().is_none() {
+                entry.fail(Error::LabelFilter, details);
+            }
             true
         }
     }
 }
 
-fn unreadable(kind: &str, value: &str) -> String {
-    let shown: String = value.chars().take(80).collect();
-    format!("cannot read {shown:?} as a {kind}")
+/// A line's own time is neither a duration nor a size.
+fn unreadable(label: &str) -> Option<&'static str> {
+    (label == TIMESTAMP).then_some("a timestamp")
 }
 
 pub(in crate::logql) fn compares(op: Comparison, order: Ordering) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::entry::Error;
+use super::json::is_label;
 use super::template::Template;
 use crate::logql::ast::{Grouping, LabelFilter, LabelSource, Pick, RangeExpr, RangeOp, Stage};
 
@@ -16,6 +17,8 @@ pub(super) const TAKEN: &str = "_extracted";
 #[derive(Clone, Debug)]
 pub(in crate::logql) struct Hints {
     names: Vec<Box<str>>,
+    /// A bit for each letter that a name begins with.
+    letters: u128,
 }
 
 impl Hints {
@@ -29,7 +32,8 @@ impl Hints {
             }
             all.insert(name.into_boxed_str());
         }
-        Self { names: all.into_iter().collect() }
+        let letters = all.iter().filter_map(|name| name.bytes().next()).fold(0, |letters, first| letters | bit(first));
+        Self { names: all.into_iter().collect(), letters }
     }
 
     /// Whether nobody wants anything.
@@ -43,7 +47,19 @@ impl Hints {
     }
 
     /// Whether the name made of a field's name is wanted, see [`sanitize`].
+    #[inline]
     pub(super) fn wants_field(&self, prefix: &str, key: &str) -> bool {
+        !self.refuses(prefix, key) && self.wants_made_of(prefix, key)
+    }
+
+    /// Nearly all keys are refused by their first letter.
+    #[inline]
+    fn refuses(&self, prefix: &str, key: &str) -> bool {
+        let first = key.bytes().next().filter(|first| prefix.is_empty() && first.is_ascii_alphabetic());
+        first.is_some_and(|first| self.letters & bit(first) == 0)
+    }
+
+    fn wants_made_of(&self, prefix: &str, key: &str) -> bool {
         self.names.iter().any(|wanted| match wanted.strip_prefix(prefix) {
             None => false,
             Some(rest) if prefix.is_empty() => is_made_of(rest, key, true),
@@ -52,20 +68,20 @@ impl Hints {
         })
     }
 
-    /// Whether any wanted name may lie below this one.
-    pub(super) fn wants_below(&self, prefix: &str) -> bool {
-        self.names.iter().any(|wanted| wanted.starts_with(prefix))
+    /// Whether any wanted name may be made of a field inside of this one.
+    pub(super) fn wants_below(&self, prefix: &str, key: &str) -> bool {
+        if self.names.is_empty() || self.refuses(prefix, key) {
+            return false;
+        }
+        let below = sanitize(prefix, key);
+        self.names.iter().any(|wanted| wanted.starts_with(&below))
     }
 }
 
 /// Whether `name` is what [`sanitize`] makes of `key`.
 fn is_made_of(name: &str, key: &str, first: bool) -> bool {
-    // Nearly all keys differ from nearly all names in their first letter.
-    if let (Some(wanted), Some(found)) = (name.bytes().next(), key.bytes().next())
-        && wanted != found
-        && found.is_ascii_alphabetic()
-    {
-        return false;
+    if name == key && is_label(key) {
+        return true;
     }
     let key = key.trim();
     let name = match name.strip_prefix('_') {
@@ -74,6 +90,10 @@ fn is_made_of(name: &str, key: &str, first: bool) -> bool {
         _ => name,
     };
     name.bytes().map(char::from).eq(key.chars().map(letter))
+}
+
+fn bit(byte: u8) -> u128 {
+    1_u128.checked_shl(u32::from(byte)).unwrap_or(0)
 }
 
 fn letter(c: char) -> char {

@@ -31,24 +31,48 @@ impl IpMatcher {
         Ok(Self { is_v4, first: address, last: address })
     }
 
-    /// Whether `text` is an address of the set.
-    pub(super) fn is_in(&self, text: &str) -> bool {
-        number(text).is_some_and(|(is_v4, address)| is_v4 == self.is_v4 && (self.first..=self.last).contains(&address))
-    }
-
-    /// Whether an address of the set stands anywhere in `text`.
+    /// Whether an address of the set stands anywhere in `text`. As in Loki, an address is looked for where the next few
+    /// characters look like the beginning of one, and is as long as its characters go.
     pub(super) fn occurs_in(&self, text: &str) -> bool {
-        let belongs = |c: char| c.is_ascii_hexdigit() || c == '.' || c == ':';
-        text.split(|c| !belongs(c)).any(|run| {
-            if run.len() < 2 {
-                return false;
+        let bytes = text.as_bytes();
+        let mut at = 0;
+        while let Some(ahead) = bytes.get(at..).filter(|ahead| ahead.len() > 3) {
+            let belongs: fn(&u8) -> bool = if begins_v4(ahead) {
+                |byte| byte.is_ascii_digit() || *byte == b'.'
+            } else if begins_v6(ahead) {
+                |byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')
+            } else {
+                at += 1;
+                continue;
+            };
+            let length = ahead.iter().take_while(|byte| belongs(byte)).count();
+            // Unlike Loki also one that ends a sentence.
+            let run = text.get(at..at + length).unwrap_or_default();
+            let found = number(run).or_else(|| number(run.trim_end_matches(['.', ':'])));
+            if found.is_some_and(|(is_v4, address)| is_v4 == self.is_v4 && (self.first..=self.last).contains(&address))
+            {
+                return true;
             }
-            // Around an address stand a port or the point that ends a sentence.
-            let trimmed = run.trim_end_matches(['.', ':']);
-            let without_port = trimmed.rsplit_once(':').map_or(trimmed, |(address, _)| address);
-            let after_key = trimmed.split_once(':').map_or(trimmed, |(_, address)| address);
-            [trimmed, without_port, after_key].into_iter().any(|candidate| self.is_in(candidate))
-        })
+            at += length + 1;
+        }
+        false
+    }
+}
+
+/// `1.`, `12.` or `123.`
+fn begins_v4(ahead: &[u8]) -> bool {
+    ahead.first().is_some_and(u8::is_ascii_digit) && ahead.iter().skip(1).take(3).any(|byte| *byte == b'.')
+}
+
+/// `::` and a digit, or up to four digits and a colon.
+fn begins_v6(ahead: &[u8]) -> bool {
+    if ahead.len() <= 4 {
+        return false;
+    }
+    let digits = ahead.iter().take(4).take_while(|byte| byte.is_ascii_hexdigit()).count();
+    match digits {
+        0 => ahead.starts_with(b"::") && ahead.get(2).is_some_and(u8::is_ascii_hexdigit),
+        _ => ahead.get(digits) == Some(&b':'),
     }
 }
 
@@ -77,6 +101,12 @@ mod tests {
             ("2001:db8::/32", "[2001:db8::7]:443", true),
             ("0.0.0.0/0", "2001:db8::7", false),
             ("10.0.0.1/32", "10.0.0.1", true),
+            ("10.0.0.1", "hosts 10.0.0.1 10.0.0.2", true),
+            ("10.0.0.2", "10.0.0.1,10.0.0.2", true),
+            ("::1", "on [::1]:80", true),
+            ("fe80::1", "from fe80::1 to", true),
+            ("fe80::1", "fe80:: fe80::1", true),
+            ("10.0.0.1", "1 2 3 10.0.0.1é", true),
         ] {
             assert_eq!(IpMatcher::new(pattern).unwrap().occurs_in(text), want, "{pattern} in {text}");
         }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use super::entry::{Reason, Take, Tell};
 use super::hints::{Hints, sanitize};
-use scan::{Elements, Members, Value};
+use scan::{Elements, Flaw, Members, Value};
 
 pub(super) use scan::{string_end, without_replacements};
 
@@ -26,7 +26,11 @@ pub(crate) enum Part {
 /// Tells of every wanted value of an object; nested names are joined by `_`, arrays and nulls are passed over. What
 /// follows the object is not looked at.
 pub(super) fn flatten<'x>(line: &'x str, hints: Option<&Hints>, tell: &mut Tell<'_, 'x>) -> Result<(), Reason> {
-    walk(line, "", 0, hints, tell)
+    walk(line, "", 0, hints, tell).map_err(named)
+}
+
+fn named(flaw: Flaw) -> Reason {
+    Cow::Borrowed(flaw.as_str())
 }
 
 fn walk<'x>(
@@ -35,36 +39,38 @@ fn walk<'x>(
     depth: usize,
     hints: Option<&Hints>,
     tell: &mut Tell<'_, 'x>,
-) -> Result<(), Reason> {
+) -> Result<(), Flaw> {
     if depth > MAX_DEPTH {
-        return Err(Cow::Owned(format!("objects are nested deeper than {MAX_DEPTH} levels")));
+        return Err(Flaw::TooDeep);
     }
     let mut members = Members::of(text)?;
     while let Some(key) = members.key()? {
-        let value = members.value()?;
-        if let Value::Object(inner) = value {
-            let below = sanitize(prefix, &key);
-            if hints.is_none_or(|hints| hints.wants_below(&below)) {
-                walk(inner, &below, depth + 1, hints, tell)?;
-            } else {
-                check(inner, depth + 1)?;
+        let key = key.name()?;
+        match members.value()? {
+            Value::Object(inner) => {
+                if hints.is_none_or(|hints| hints.wants_below(prefix, &key)) {
+                    walk(inner, &sanitize(prefix, &key), depth + 1, hints, tell)?;
+                } else {
+                    check(inner, depth + 1)?;
+                }
             }
-            continue;
-        }
-        if matches!(value, Value::Array(_) | Value::Null) || hints.is_some_and(|hints| !hints.wants_field(prefix, &key))
-        {
-            continue;
-        }
-        let name = if prefix.is_empty() && is_label(&key) { key } else { Cow::Owned(sanitize(prefix, &key)) };
-        if !name.is_empty() {
-            tell(Take::First, name, value.text());
+            Value::Array(_) | Value::Null => {}
+            value @ (Value::Text { .. } | Value::Number(_) | Value::Flag(_)) => {
+                if hints.is_some_and(|hints| !hints.wants_field(prefix, &key)) {
+                    continue;
+                }
+                let name = if prefix.is_empty() && is_label(&key) { key } else { Cow::Owned(sanitize(prefix, &key)) };
+                if !name.is_empty() {
+                    tell(Take::First, name, value.text());
+                }
+            }
         }
     }
     Ok(())
 }
 
 /// What [`walk`] finds wrong with an object nobody wants anything of.
-fn check(text: &str, depth: usize) -> Result<(), Reason> {
+fn check(text: &str, depth: usize) -> Result<(), Flaw> {
     walk(text, "", depth, Some(&Hints::new([])), &mut |_, _, _| {})
 }
 
@@ -94,13 +100,13 @@ pub(super) fn pick<'x>(
             None => tell(Take::Missing, Cow::Owned(label.clone()), Cow::Borrowed("")),
         }
     }
-    flaw.map_or(Ok(()), Err)
+    flaw.map_or(Ok(()), |flaw| Err(named(flaw)))
 }
 
 struct Search<'p, 'x> {
     paths: &'p [(String, Vec<Part>)],
     found: Vec<Option<Cow<'x, str>>>,
-    flaw: Option<Reason>,
+    flaw: Option<Flaw>,
 }
 
 impl<'x> Search<'_, 'x> {
@@ -121,6 +127,7 @@ impl<'x> Search<'_, 'x> {
         }
         let Ok(mut members) = Members::of(text) else { return };
         while let Ok(Some(key)) = members.key() {
+            let Ok(key) = key.name() else { return };
             let rest = members.rest();
             let value = members.value();
             let malformed = value.is_err();
@@ -134,7 +141,7 @@ impl<'x> Search<'_, 'x> {
     /// Notes a value for the paths that end here and goes on with those that lead further.
     fn take(
         &mut self,
-        value: &Result<Value<'x>, Reason>,
+        value: &Result<Value<'x>, Flaw>,
         rest: &'x str,
         level: usize,
         live: &[usize],
@@ -156,7 +163,7 @@ impl<'x> Search<'_, 'x> {
                 Ok(Value::Object(raw)) => *place = Some(Cow::Borrowed(raw)),
                 Ok(Value::Array(raw)) => *place = Some(scan::unescape(raw)),
                 Ok(value @ (Value::Text { .. } | Value::Number(_) | Value::Flag(_))) => *place = Some(value.text()),
-                Err(reason) => self.flaw = Some(reason.clone()),
+                Err(flaw) => self.flaw = Some(*flaw),
             }
         }
         if further.is_empty() {
@@ -183,10 +190,15 @@ pub(super) fn unpack<'x>(
     if !line.starts_with('{') {
         return Err(Cow::Borrowed("expecting json object(6), but it is not"));
     }
+    packed_line(line, hints, tell).map_err(named)
+}
+
+fn packed_line<'x>(line: &'x str, hints: Option<&Hints>, tell: &mut Tell<'_, 'x>) -> Result<Option<String>, Flaw> {
     let mut packed = None;
     let mut labels: Vec<(Cow<'x, str>, Cow<'x, str>)> = Vec::new();
     let mut members = Members::of(line)?;
     while let Some(key) = members.key()? {
+        let key = key.name()?;
         let value = members.value()?;
         let Value::Text { raw, .. } = value else { continue };
         if key == "_entry" {

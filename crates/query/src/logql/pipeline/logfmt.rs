@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::bytes::word_length;
 use super::entry::{Reason, Take, Tell};
 use super::hints::{Hints, sanitize};
 use super::json::{is_label, without_replacements};
@@ -104,7 +105,7 @@ fn pairs<'x>(line: &'x str, manner: Manner, mut with: impl FnMut(&'x str, Writte
             }
             Err(flaw) if manner.strict => {
                 let at = line.len() - rest.len() + flaw.at + 1;
-                return Err(Cow::Owned(format!("logfmt syntax error at pos {at} : {}", flaw.what)));
+                return Err(Cow::Owned(format!("logfmt syntax error at pos {at} : {}", flaw.what.describe())));
             }
             Err(flaw) => {
                 // Whatever is glued to the flaw belongs to it.
@@ -117,22 +118,40 @@ fn pairs<'x>(line: &'x str, manner: Manner, mut with: impl FnMut(&'x str, Writte
 }
 
 struct Flaw {
-    what: Cow<'static, str>,
+    what: What,
     /// How far into the pair.
     at: usize,
+}
+
+enum What {
+    Unexpected(u8),
+    Key,
+    Open,
+    Escape,
+}
+
+impl What {
+    fn describe(&self) -> String {
+        match self {
+            Self::Unexpected(byte) => format!("unexpected '{}'", char::from(*byte)),
+            Self::Key => "invalid key".to_owned(),
+            Self::Open => "unterminated quoted value".to_owned(),
+            Self::Escape => "invalid quoted value".to_owned(),
+        }
+    }
 }
 
 type Pair<'x> = (&'x str, Written<'x>, &'x str);
 
 /// The pair that `text`, which is not empty and begins with something visible, begins with; and what follows it.
 fn pair(text: &str) -> Result<Pair<'_>, Flaw> {
-    let unexpected = |at: usize, byte: u8| Flaw { what: Cow::Owned(format!("unexpected {:?}", char::from(byte))), at };
-    let length = text.bytes().position(|byte| byte <= b' ' || byte == b'=' || byte == b'"').unwrap_or(text.len());
+    let flaw = |what: What, at: usize| Err(Flaw { what, at });
+    let length = word_length(text.as_bytes());
     let (key, rest) = text.split_at_checked(length).unwrap_or((text, ""));
     match rest.bytes().next() {
-        Some(byte @ b'"') => return Err(unexpected(length, byte)),
-        Some(byte @ b'=') if key.is_empty() => return Err(unexpected(length, byte)),
-        _ if key.contains('\u{fffd}') => return Err(Flaw { what: Cow::Borrowed("invalid key"), at: length }),
+        Some(byte @ b'"') => return flaw(What::Unexpected(byte), length),
+        Some(byte @ b'=') if key.is_empty() => return flaw(What::Unexpected(byte), length),
+        _ if !key.is_ascii() && key.contains('\u{fffd}') => return flaw(What::Key, length),
         _ => {}
     }
     let Some(rest) = rest.strip_prefix('=') else {
@@ -140,7 +159,7 @@ fn pair(text: &str) -> Result<Pair<'_>, Flaw> {
     };
     if let Some(body) = rest.strip_prefix('"') {
         let Some((end, escaped)) = super::json::string_end(body) else {
-            return Err(Flaw { what: Cow::Borrowed("unterminated quoted value"), at: text.len() });
+            return flaw(What::Open, text.len());
         };
         let (raw, tail) = body.split_at_checked(end).unwrap_or((body, ""));
         let tail = tail.strip_prefix('"').unwrap_or_default();
@@ -148,14 +167,14 @@ fn pair(text: &str) -> Result<Pair<'_>, Flaw> {
             return Ok((key, Written::Plain(raw), tail));
         }
         if unquote(raw).is_none() {
-            return Err(Flaw { what: Cow::Borrowed("invalid quoted value"), at: text.len() - tail.len() });
+            return flaw(What::Escape, text.len() - tail.len());
         }
         return Ok((key, Written::Escaped(raw), tail));
     }
-    let length = rest.bytes().position(|byte| byte <= b' ' || byte == b'=' || byte == b'"').unwrap_or(rest.len());
+    let length = word_length(rest.as_bytes());
     let (value, tail) = rest.split_at_checked(length).unwrap_or((rest, ""));
     match tail.bytes().next() {
-        Some(byte @ (b'=' | b'"')) => Err(unexpected(text.len() - tail.len(), byte)),
+        Some(byte @ (b'=' | b'"')) => flaw(What::Unexpected(byte), text.len() - tail.len()),
         _ => Ok((key, Written::Plain(value), tail)),
     }
 }

@@ -73,7 +73,9 @@ fn stages_do_what_their_names_say() {
         ("number, unreadable", "| logfmt | a > 1", "a=x", Some(("a=x", "__error__=LabelFilterErr a=x"))),
         ("error filtered", "| logfmt | a > 1 | __error__=\"\"", "a=x", None),
         ("error dropped", "| logfmt | a > 1 | drop __error__", "a=x", Some(("a=x", "a=x"))),
-        ("numbers pass after an error", "| json | a > 5", "plain", Some(("plain", "__error__=JSONParserErr"))),
+        ("numbers that are missing do not pass after an error", "| json | a > 5", "plain", None),
+        ("the first error counts", "| json | app > 5", "plain", Some(("plain", "__error__=JSONParserErr"))),
+        ("no address in a condition", r#"| app=ip("x") or app="y""#, "l", None),
         ("duration", "| logfmt | d >= 1.5s", "d=1500ms", Some(("d=1500ms", "d=1500ms"))),
         ("size", "| logfmt | s > 1KB", "s=1KiB", Some(("s=1KiB", "s=1KiB"))),
         ("address label", r#"| logfmt | a=ip("10.0.0.0/8")"#, "a=10.0.0.1", Some(("a=10.0.0.1", "a=10.0.0.1"))),
@@ -108,6 +110,18 @@ fn stages_do_what_their_names_say() {
             r#"| line_format "{{ unixToTime .app }}""#,
             "l",
             Some(("l", "__error__=TemplateFormatErr")),
+        ),
+        (
+            "failing escape",
+            r#"| line_format "{{ urldecode .app }}{{ urldecode `%zz` }}""#,
+            "l",
+            Some(("l", "__error__=TemplateFormatErr")),
+        ),
+        (
+            "more colours",
+            "| decolorize",
+            "\u{1b}[1;31;40mred\u{1b}[0m \u{1b}]0;t\u{7}x \u{9b}2Ky",
+            Some(("red x y", "")),
         ),
     ] {
         let want = want.map(|(line, labels): (&str, &str)| (line.to_owned(), labels.to_owned()));
@@ -146,7 +160,40 @@ fn templates_know_lokis_functions() {
             "{{ contains \"p\" .job }} {{ hasPrefix \"a\" .job }} {{ trimSuffix \"i\" .job }} {{ TrimPrefix .job \"a\" }}",
             "true true ap pi",
         ),
-        ("{{ indent 2 \"a\\nb\" }}", "  a\n  b"),
+        ("{{ indent 2 \"a\\nb\" }}{{ nindent 1 \"c\" }}", "  a\n  b\n c"),
+        ("{{ ToLower \"Ab\" }} {{ lower \"Ab\" }} {{ ToUpper \"Ab\" }} {{ upper \"Ab\" }}", "ab ab AB AB"),
+        ("{{ Trim \"--a--\" \"-\" }} {{ TrimLeft \"--a--\" \"-\" }} {{ TrimRight \"--a--\" \"-\" }}", "a a-- --a"),
+        (
+            "{{ TrimSuffix \"a.log\" \".log\" }} {{ trimPrefix \"x\" \"xa\" }} {{ TrimSpace \" a \" }}{{ trim \" b \" }}",
+            "a a ab",
+        ),
+        ("{{ trimAll \"$\" \"$5$\" }} {{ hasSuffix \"i\" .job }} {{ replace \"a\" \"o\" .job }}", "5 true opi"),
+        ("{{ addf 1.5 2 }} {{ subf 5 1.5 }} {{ mulf 2 1.25 }} {{ mul 2 3 4 }} {{ sub 5 2 }}", "3.5 3.5 2.5 24 3"),
+        (
+            "{{ max 1 5 3 }} {{ min 4 2 }} {{ maxf 1.5 2.5 }} {{ minf 1.5 2.5 }} {{ ceil 1.1 }} {{ int \"7\" }} {{ float64 \"1.5\" }}",
+            "5 2 2.5 1.5 2 7 1.5",
+        ),
+        ("{{ alignLeft -1 .job }} {{ trunc -2 .job }} {{ substr 0 -1 .job }}", "api pi api"),
+        ("{{ title \"it's a two-word é\" }}", "It'S A Two-Word É"),
+        ("{{ b64dec \"!\" }} {{ b64dec \"YXBpcw==\" }}", "illegal base64 data at input byte 0 apis"),
+        ("{{ (fromJson \"nothing\") | default \"none\" }}", "none"),
+        ("{{ printf \"%05.1f|%-4s|%q\" 3.14159 .app .job }}", "003.1|x   |\"api\""),
+        (
+            "{{ unixToTime \"19373\" | date \"2006-01-02\" }} {{ unixToTime \"1673798889902\" | unixEpochMillis }}",
+            "2023-01-16 1673798889902",
+        ),
+        ("{{ toDateInZone \"2006-01-02 15:04\" \"Europe/Berlin\" \"2024-01-25 14:30\" | unixEpoch }}", "1706189400"),
+        ("{{ toDateInZone \"2006-01-02\" \"Nowhere\" \"2024-01-25\" | unixEpoch }}", "1706140800"),
+        ("{{ toDate \"2006-01-02\" \"never\" }}", "0001-01-01 00:00:00 +0000 UTC"),
+        (
+            "{{ __timestamp__ }} {{ unixEpochNanos __timestamp__ }}",
+            "2024-01-25 13:30:00.5 +0000 UTC 1706189400500000000",
+        ),
+        ("{{ duration_seconds \"250ms\" }} {{ bytes \"1KiB\" }}", "0.25 1024"),
+        (
+            "{{ with .app }}[{{ . }}]{{ end }}{{ $x := .job }}{{ $x | len }}{{ if and .app (not .none) }}!{{ end }}",
+            "[x]3!",
+        ),
     ] {
         let stage = format!("| line_format `{template}`");
         assert_eq!(run(&stage, "hello").map(|(line, _)| line).as_deref(), Some(want), "{template}");

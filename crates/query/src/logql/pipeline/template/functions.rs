@@ -6,7 +6,7 @@ use gotmpl::{TemplateError, Value};
 use signal::{Nanos, go_regex};
 
 use super::{Current, MAX_OUTPUT, time};
-use crate::logql::units::{parse_bytes, parse_duration};
+use crate::logql::units::{read_bytes, read_duration};
 
 pub(super) type Function = Box<dyn Fn(&[Value]) -> Result<Value, TemplateError> + Send + Sync>;
 
@@ -172,18 +172,15 @@ const TEXTS: &[(&str, usize, OnText)] = &[
         _ => Err("wants 3 arguments".to_owned()),
     }),
     ("urlencode", 1, |a| Ok(text(&gotmpl::url_encode(one(a)?)))),
-    ("urldecode", 1, |a| Ok(text(&urldecode(one(a)?)))),
+    ("urldecode", 1, |a| Ok(text(&urldecode(one(a)?)?))),
     ("b64enc", 1, |a| Ok(text(&base64_encode(one(a)?.as_bytes())))),
-    ("b64dec", 1, |a| Ok(text(&base64_decode(one(a)?)?))),
-    ("bytes", 1, |a| {
-        let value = one(a)?;
-        parse_bytes(value).map(|size| Value::Float(size as f64)).ok_or_else(|| format!("not a size: {value:?}"))
-    }),
+    // As sprig: what cannot be decoded says so in its place.
+    ("b64dec", 1, |a| Ok(text(&base64_decode(one(a)?).unwrap_or_else(|reason| reason)))),
+    ("bytes", 1, |a| read_bytes(one(a)?).map(|size| Value::Float(size as f64))),
     ("duration", 1, |a| seconds(one(a)?)),
     ("duration_seconds", 1, |a| seconds(one(a)?)),
-    ("fromJson", 1, |a| {
-        serde_json::from_str(one(a)?).map(|value| from_json(&value)).map_err(|error| error.to_string())
-    }),
+    // As sprig: what is no JSON is nothing.
+    ("fromJson", 1, |a| Ok(serde_json::from_str(one(a)?).map_or(Value::Nil, |value| from_json(&value)))),
     ("regexReplaceAll", 3, |a| match a {
         [pattern, subject, replacement] => {
             Ok(text(&bounded(go_regex::compile(pattern)?.replace_all(subject, *replacement).into_owned())?))
@@ -224,7 +221,10 @@ const TEXTS: &[(&str, usize, OnText)] = &[
     ("unixEpoch", 1, |a| Ok(text(&(instant(one(a)?)?.0.div_euclid(1_000_000_000)).to_string()))),
     ("unixEpochMillis", 1, |a| Ok(text(&(instant(one(a)?)?.0.div_euclid(1_000_000)).to_string()))),
     ("unixEpochNanos", 1, |a| Ok(text(&instant(one(a)?)?.0.to_string()))),
-    ("unixToTime", 1, |a| Ok(text(&time::show(instant(one(a)?)?)))),
+    ("unixToTime", 1, |a| {
+        let value = one(a)?;
+        time::of_unix(value).map(|at| text(&time::show(at))).ok_or_else(|| format!("unable to parse time '{value}'"))
+    }),
 ];
 
 fn one<'a>(given: &[&'a str]) -> Result<&'a str, String> {
@@ -243,7 +243,7 @@ fn instant(value: &str) -> Result<Nanos, String> {
 }
 
 fn seconds(value: &str) -> Result<Value, String> {
-    parse_duration(value).map(|nanos| Value::Float(nanos as f64 / 1e9))
+    read_duration(value).map(|nanos| Value::Float(nanos as f64 / 1e9))
 }
 
 fn bounded(value: String) -> Result<String, String> {
@@ -251,13 +251,19 @@ fn bounded(value: String) -> Result<String, String> {
 }
 
 fn title(subject: &str) -> String {
+    // Any sign of ASCII ends a word, the apostrophe too; of the others only blanks do.
+    let separates = |c: char| match c {
+        '_' => false,
+        c if c.is_ascii() => !c.is_ascii_alphanumeric(),
+        c => !c.is_alphanumeric() && c.is_whitespace(),
+    };
     let mut previous = ' ';
     let mut out = String::with_capacity(subject.len());
     for c in subject.chars() {
-        if previous.is_alphanumeric() || previous == '_' || previous == '\'' {
-            out.push(c);
-        } else {
+        if separates(previous) {
             out.extend(c.to_uppercase());
+        } else {
+            out.push(c);
         }
         previous = c;
     }
@@ -272,7 +278,9 @@ fn others() -> Vec<(&'static str, Function)> {
         Box::new(move |given| {
             with_arity(name, 2, given, |given| {
                 let (Some(count), Some(subject)) = (given.first(), given.last()) else { return Ok(text("")) };
-                let (count, subject) = (size(name, count)?.min(MAX_OUTPUT / 4), show(subject));
+                let (count, subject) = (integer(name, count)?, show(subject));
+                let Ok(count) = usize::try_from(count) else { return Ok(text(&subject)) };
+                let count = count.min(MAX_OUTPUT / 4);
                 let length = subject.chars().count();
                 let blanks = " ".repeat(count.saturating_sub(length));
                 Ok(text(&if left {
@@ -378,28 +386,26 @@ fn from_json(value: &serde_json::Value) -> Value {
     }
 }
 
-fn urldecode(value: &str) -> String {
+fn urldecode(value: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(value.len());
-    let mut rest = value.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'+' => bytes.push(b' '),
-            b'%' => {
-                let mut ahead = rest.clone();
-                let digits =
-                    [ahead.next(), ahead.next()].map(|digit| digit.and_then(|digit| char::from(digit).to_digit(16)));
-                match digits {
-                    [Some(high), Some(low)] => {
-                        bytes.push(u8::try_from(high * 16 + low).unwrap_or(0));
-                        rest = ahead;
-                    }
-                    _ => bytes.push(b'%'),
-                }
-            }
-            other => bytes.push(other),
+    let mut rest = value;
+    while let Some(at) = rest.find(['+', '%']) {
+        let (before, sign) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        bytes.extend_from_slice(before.as_bytes());
+        if let Some(after) = sign.strip_prefix('+') {
+            bytes.push(b' ');
+            rest = after;
+            continue;
         }
+        let digits = sign.get(1..3).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) else {
+            return Err(format!("invalid URL escape {:?}", sign.chars().take(3).collect::<String>()));
+        };
+        bytes.push(byte);
+        rest = sign.get(3..).unwrap_or_default();
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    bytes.extend_from_slice(rest.as_bytes());
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -417,17 +423,26 @@ fn base64_encode(bytes: &[u8]) -> String {
     out
 }
 
+/// With its padding, as Go's standard encoding; line ends do not count.
 fn base64_decode(value: &str) -> Result<String, String> {
-    let (mut bytes, mut group, mut bits) = (Vec::new(), 0_u32, 0);
-    for digit in value.trim_end_matches('=').bytes() {
-        let place =
-            ALPHABET.iter().position(|known| *known == digit).ok_or_else(|| "illegal base64 data".to_owned())?;
+    let (mut bytes, mut group, mut bits, mut digits) = (Vec::new(), 0_u32, 0, 0_usize);
+    let body = value.trim_end_matches('=');
+    for (at, digit) in body.bytes().enumerate() {
+        if matches!(digit, b'\r' | b'\n') {
+            continue;
+        }
+        let place = ALPHABET.iter().position(|known| *known == digit);
+        let place = place.ok_or_else(|| format!("illegal base64 data at input byte {at}"))?;
         group = group << 6 | u32::try_from(place).unwrap_or(0);
         bits += 6;
+        digits += 1;
         if bits >= 8 {
             bits -= 8;
             bytes.push(u8::try_from(group >> bits & 255).unwrap_or(0));
         }
+    }
+    if !(digits + value.len() - body.len()).is_multiple_of(4) || value.len() - body.len() > 2 {
+        return Err(format!("illegal base64 data at input byte {}", value.len()));
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

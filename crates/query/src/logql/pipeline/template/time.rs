@@ -46,6 +46,19 @@ pub(super) fn read(text: &str) -> Option<Nanos> {
     parse("2006-01-02 15:04:05.999999999 -0700", shown, "UTC")
 }
 
+/// Unix time as text: days, seconds, milli-, micro- or nanoseconds, by how long the text is.
+pub(super) fn of_unix(text: &str) -> Option<Nanos> {
+    let scale = match text.len() {
+        5 => 86_400_000_000_000,
+        10 => 1_000_000_000,
+        13 => 1_000_000,
+        16 => 1_000,
+        19 => 1,
+        _ => return None,
+    };
+    text.parse::<i64>().ok()?.checked_mul(scale).map(Nanos)
+}
+
 /// An instant in a zone.
 pub(super) fn zoned(at: Nanos, zone: &str) -> Option<Zoned> {
     let at = Timestamp::from_nanosecond(i128::from(at.0)).ok()?;
@@ -245,7 +258,8 @@ pub(super) fn parse(layout: &str, text: &str, zone: &str) -> Option<Nanos> {
     let at = match offset {
         Some(offset) => civil.to_zoned(TimeZone::fixed(jiff::tz::Offset::from_seconds(offset).ok()?)).ok()?,
         None if matches!(zone, "" | "UTC" | "Local") => civil.to_zoned(TimeZone::UTC).ok()?,
-        None => civil.to_zoned(TimeZone::get(zone).ok()?).ok()?,
+        // As in Loki, a zone nobody knows is UTC.
+        None => civil.to_zoned(TimeZone::get(zone).unwrap_or(TimeZone::UTC)).ok()?,
     };
     i64::try_from(at.timestamp().as_nanosecond()).ok().map(Nanos)
 }
