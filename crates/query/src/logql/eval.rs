@@ -2,8 +2,12 @@
 
 mod aggregate;
 mod binary;
+mod columns;
+mod gather;
 mod lines;
 mod metric;
+mod narrow;
+mod source;
 mod window;
 
 use std::time::Duration;

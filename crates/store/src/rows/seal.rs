@@ -1,5 +1,7 @@
 //! From lines to a row group.
 
+use std::cell::RefCell;
+
 use signal::{Labels, Nanos};
 
 use super::front::{ColumnFacts, Front, Part};
@@ -23,8 +25,18 @@ pub(crate) struct Line<'a> {
 impl RowGroup {
     /// Packs lines in the order they are given in; at most [`MAX_ROWS`](super::MAX_ROWS), further ones are left out.
     pub(crate) fn seal(lines: &[Line<'_>]) -> Self {
-        let lines = lines.get(..super::MAX_ROWS).unwrap_or(lines);
-        let mut shredder = Shredder::default();
+        thread_local! {
+            /// Room that the next group needs again.
+            static SHREDDER: RefCell<Shredder> = RefCell::default();
+        }
+        SHREDDER.with_borrow_mut(|shredder| {
+            let sealed = Self::seal_with(shredder, lines.get(..super::MAX_ROWS).unwrap_or(lines));
+            shredder.clear();
+            sealed
+        })
+    }
+
+    fn seal_with(shredder: &mut Shredder, lines: &[Line<'_>]) -> Self {
         lines.iter().for_each(|line| shredder.push(line.line, line.metadata));
         let instants: Vec<i64> = lines.iter().map(|line| line.at.0).collect();
         let mut parts = Parts::default();
@@ -50,7 +62,7 @@ impl RowGroup {
             front.columns.push(facts);
         }
         front.filter = parts.add(|out| out.append(&mut filter::build(&hashes)));
-        front.shapes = shredder.shapes;
+        front.shapes = std::mem::take(&mut shredder.shapes);
         Self::sealed(front, &parts.bytes)
     }
 }

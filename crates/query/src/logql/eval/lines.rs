@@ -1,35 +1,31 @@
 //! Log queries.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 use memchr::memmem::Finder;
 use signal::{Labels, LogLine, Nanos};
 use store::Snapshot;
 
+use super::narrow::Narrowing;
+use super::source::{self, Opened, Source};
 use super::{Direction, EvalError, MAX_ANSWER_BYTES, RangeQuery, StreamAnswer};
 use crate::Cancel;
 use crate::logql::ast::LogExpr;
-use crate::logql::pipeline::{Entry, Hints, Pipeline, TIMESTAMP};
+use crate::logql::pipeline::{Entry, Hints, Pipeline, Sorted, TIMESTAMP};
+use crate::parallel::in_chunks;
 
-/// How many lines may pass between two looks at the flag.
-const PATIENCE: usize = 1024;
-
-/// A pipeline, and the time outside of which it keeps nothing.
+/// A pipeline, the time outside of which it keeps nothing, and what else must hold of a line.
 pub(super) struct Reader {
     pipeline: Pipeline,
+    pub(super) narrowing: Narrowing,
     bounds: (Nanos, Nanos),
     /// Set when a line may carry a `__timestamp__` of its own, to which the bounds do not apply.
     shadow: Option<Finder<'static>>,
 }
 
 impl Reader {
-    pub(super) fn new(log: &LogExpr, now: Nanos) -> Result<Self, EvalError> {
-        Self::with_hints(log, now, None)
-    }
-
-    /// For somebody who looks at some labels only.
-    pub(super) fn with_hints(log: &LogExpr, now: Nanos, hints: Option<Hints>) -> Result<Self, EvalError> {
+    pub(super) fn new(log: &LogExpr, now: Nanos, hints: Option<Hints>) -> Result<Self, EvalError> {
         let pipeline = Pipeline::with_hints(&log.stages, now, hints).map_err(|reason| EvalError::Stage { reason })?;
         let (found, may_be_shadowed) = pipeline.time_bounds();
         let mut bounds = (Nanos(i64::MIN), Nanos(i64::MAX));
@@ -38,7 +34,11 @@ impl Reader {
             bounds = (bounds.0.max(first), bounds.1.min(last));
         }
         let shadow = may_be_shadowed.then(|| Finder::new(TIMESTAMP.as_bytes()).into_owned());
-        Ok(Self { pipeline, bounds, shadow })
+        Ok(Self { pipeline, narrowing: Narrowing::new(&log.stages), bounds, shadow })
+    }
+
+    pub(super) fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
     }
 
     /// The part of a range that has to be read; may be empty, is never wider.
@@ -67,41 +67,29 @@ pub(super) fn select(
     query: RangeQuery,
     cancel: &Cancel,
 ) -> Result<Vec<StreamAnswer>, EvalError> {
-    let reader = Reader::new(log, query.end)?;
-    let (start, end) = reader.narrow(query.start, Nanos(query.end.0.saturating_sub(1)));
+    let reader = Reader::new(log, query.end, None)?;
+    let range = reader.narrow(query.start, Nanos(query.end.0.saturating_sub(1)));
+    let streams = source::streams(log, snapshot, range);
+    let sources = source::sources(&streams);
     let mut found = Found { answers: Vec::new(), by_labels: HashMap::new(), left: query.limit, bytes: 0 };
-    for (start, end) in windows(start, end, query.direction) {
-        if found.left == 0 {
-            break;
+    let mut merge = Merge::new(&reader, &sources, query, cancel);
+    while found.left > 0 {
+        let Some(kept) = merge.next()? else { break };
+        found.add(kept);
+        if found.bytes > MAX_ANSWER_BYTES {
+            return Err(EvalError::TooManyBytes);
         }
-        read_window(&reader, log, snapshot, (start, end, query.direction), cancel, &mut found)?;
     }
     let mut answers = found.answers;
     answers.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(answers)
 }
 
-/// Splits a range so that the part asked for first is read first, each part four times the one before: enough lines are
-/// usually found in the first.
-fn windows(start: Nanos, end: Nanos, direction: Direction) -> Vec<(Nanos, Nanos)> {
-    let mut windows = Vec::new();
-    let (mut first, mut last) = (i128::from(start.0), i128::from(end.0));
-    let mut length = ((last - first) / 64).max(1_000_000_000);
-    while first <= last {
-        let (from, to) = match direction {
-            Direction::Forward => (first, last.min(first + length)),
-            Direction::Backward => (first.max(last - length), last),
-        };
-        match direction {
-            Direction::Forward => first = to + 1,
-            Direction::Backward => last = from - 1,
-        }
-        if let (Ok(from), Ok(to)) = (i64::try_from(from), i64::try_from(to)) {
-            windows.push((Nanos(from), Nanos(to)));
-        }
-        length *= 4;
-    }
-    windows
+/// A line that the pipeline kept.
+struct Kept {
+    at: Nanos,
+    line: String,
+    labels: Sorted,
 }
 
 struct Found {
@@ -112,10 +100,7 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, entry: Entry<'_>) {
-        let labels = entry.sorted();
-        let at = entry.at;
-        let line = entry.line.into_owned();
+    fn add(&mut self, Kept { at, line, labels }: Kept) {
         self.left -= 1;
         self.bytes += line.len();
         let key = (labels.stream.clone(), labels.structured.clone(), labels.parsed.clone());
@@ -135,67 +120,156 @@ impl Found {
     }
 }
 
-fn read_window(
-    reader: &Reader,
-    log: &LogExpr,
-    snapshot: &Snapshot,
-    (start, end, direction): (Nanos, Nanos, Direction),
-    cancel: &Cancel,
-    found: &mut Found,
-) -> Result<(), EvalError> {
-    if cancel.is_canceled() {
-        return Err(EvalError::Canceled);
-    }
-    let streams = snapshot.streams(&log.matchers, start, end);
-    // The next line of each stream, the earliest in the wanted order on top. Equal times keep the order of streams.
-    let place = |stream: usize, at: usize| -> Option<Reverse<(i128, usize, usize)>> {
-        let lines = &streams.get(stream)?.lines;
-        let line = match direction {
-            Direction::Forward => lines.get(at),
-            Direction::Backward => lines.len().checked_sub(at + 1).and_then(|at| lines.get(at)),
-        };
-        let time = i128::from(line?.at.0);
-        Some(Reverse((if direction == Direction::Forward { time } else { -time }, stream, at)))
-    };
-    let mut next: BinaryHeap<_> = (0..streams.len()).filter_map(|stream| place(stream, 0)).collect();
-    let mut seen = 0_usize;
-    while let Some(Reverse((_, index, at))) = next.pop() {
-        seen += 1;
-        if seen.is_multiple_of(PATIENCE) && cancel.is_canceled() {
-            return Err(EvalError::Canceled);
-        }
-        next.extend(place(index, at + 1));
-        let Some(stream) = streams.get(index) else { continue };
-        let line = match direction {
-            Direction::Forward => stream.lines.get(at),
-            Direction::Backward => stream.lines.len().checked_sub(at + 1).and_then(|at| stream.lines.get(at)),
-        };
-        let Some(entry) = line.and_then(|line| reader.run(&stream.labels, line)) else { continue };
-        found.add(entry);
-        if found.bytes > MAX_ANSWER_BYTES {
-            return Err(EvalError::TooManyBytes);
-        }
-        if found.left == 0 {
-            return Ok(());
-        }
-    }
-    Ok(())
+/// Lines read together.
+const TOGETHER: usize = 128;
+/// So many lines are read one after the other; whoever has not enough then has several threads look ahead.
+const PATIENCE: usize = 4_096;
+/// Most sources that are looked at ahead.
+const MOST_AHEAD: usize = 256;
+
+/// The lines of all sources in order of time, each read when its turn comes.
+struct Merge<'q> {
+    reader: &'q Reader,
+    sources: &'q [Source<'q>],
+    states: Vec<State>,
+    /// The sources by the time of their next line, the next in the wanted order on top; equal times keep the order of
+    /// streams.
+    next: BinaryHeap<Reverse<(i128, usize)>>,
+    query: RangeQuery,
+    cancel: &'q Cancel,
+    /// Lines read so far.
+    read: usize,
+    /// Sources to look at together.
+    ahead: usize,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// How far a source has been read.
+enum State {
+    Waiting,
+    /// What is kept of the lines read, and the others.
+    Open(VecDeque<Kept>, Opened),
+}
 
-    #[test]
-    fn windows_cover_the_range_once() {
-        for direction in [Direction::Forward, Direction::Backward] {
-            for (start, end) in [(0, 0), (0, 10_000_000_000), (-5, 7_200_000_000_000), (i64::MIN, i64::MAX), (5, 4)] {
-                let mut windows = windows(Nanos(start), Nanos(end), direction);
-                windows.sort();
-                let covered: i128 = windows.iter().map(|(from, to)| i128::from(to.0) - i128::from(from.0) + 1).sum();
-                assert_eq!(covered, (i128::from(end) - i128::from(start) + 1).max(0), "{start}..{end}");
-                assert!(windows.windows(2).all(|pair| pair[0].1.0 + 1 == pair[1].0.0), "{start}..{end}");
+impl<'q> Merge<'q> {
+    fn new(reader: &'q Reader, sources: &'q [Source<'q>], query: RangeQuery, cancel: &'q Cancel) -> Self {
+        let mut merge = Self {
+            reader,
+            sources,
+            states: sources.iter().map(|_| State::Waiting).collect(),
+            next: BinaryHeap::new(),
+            query,
+            cancel,
+            read: 0,
+            ahead: threads() * 2,
+        };
+        for (number, source) in sources.iter().enumerate() {
+            let at = match query.direction {
+                Direction::Forward => source.bounds.0,
+                Direction::Backward => source.bounds.1,
+            };
+            merge.enter(number, at);
+        }
+        merge
+    }
+
+    fn enter(&mut self, number: usize, at: Nanos) {
+        let time = i128::from(at.0);
+        let key = if self.query.direction == Direction::Forward { time } else { -time };
+        self.next.push(Reverse((key, number)));
+    }
+
+    fn next(&mut self) -> Result<Option<Kept>, EvalError> {
+        while let Some(Reverse((_, number))) = self.next.pop() {
+            if self.cancel.is_canceled() {
+                return Err(EvalError::Canceled);
+            }
+            let Some(state) = self.states.get_mut(number) else { continue };
+            let kept = match state {
+                State::Waiting => {
+                    self.open(number)?;
+                    None
+                }
+                State::Open(kept, opened) => match kept.pop_front() {
+                    Some(kept) => Some(kept),
+                    None => {
+                        self.read += TOGETHER;
+                        let Some(source) = self.sources.get(number) else { continue };
+                        read_on(self.reader, source, opened, kept, self.query.direction);
+                        None
+                    }
+                },
+            };
+            self.enter_again(number);
+            if kept.is_some() {
+                return Ok(kept);
             }
         }
+        Ok(None)
     }
+
+    /// Puts a source back in line, if it has anything left.
+    fn enter_again(&mut self, number: usize) {
+        let Some(State::Open(kept, opened)) = self.states.get(number) else { return };
+        let at = kept.front().map(|kept| kept.at).or_else(|| opened.next_at(self.query.direction));
+        if let Some(at) = at {
+            self.enter(number, at);
+        }
+    }
+
+    /// Opens a source, together with those that come next when looking at them takes a while.
+    fn open(&mut self, number: usize) -> Result<(), EvalError> {
+        let is_costly = !self.reader.narrowing.is_empty() || self.read >= PATIENCE;
+        let mut numbers = vec![number];
+        if is_costly {
+            while numbers.len() < self.ahead
+                && let Some(Reverse((_, other))) = self.next.peek().copied()
+                && matches!(self.states.get(other), Some(State::Waiting))
+            {
+                self.next.pop();
+                numbers.push(other);
+            }
+            self.ahead = (self.ahead * 2).min(MOST_AHEAD);
+        }
+        let (reader, query) = (self.reader, self.query);
+        let reads_on = self.read >= PATIENCE;
+        let work = |(): &mut (), part: std::ops::Range<usize>| {
+            let mut opened = Vec::with_capacity(part.len());
+            for source in numbers.get(part).unwrap_or_default().iter().filter_map(|number| self.sources.get(*number)) {
+                if self.cancel.is_canceled() {
+                    return Err(EvalError::Canceled);
+                }
+                let mut lines = source.open(&reader.narrowing);
+                let mut kept = VecDeque::new();
+                while reads_on && kept.len() < query.limit && lines.next_at(query.direction).is_some() {
+                    read_on(reader, source, &mut lines, &mut kept, query.direction);
+                }
+                opened.push(State::Open(kept, lines));
+            }
+            Ok(opened)
+        };
+        let opened = in_chunks(threads(), numbers.len(), 1, work)?;
+        for (number, state) in numbers.iter().zip(opened.into_iter().flatten()) {
+            if let Some(known) = self.states.get_mut(*number) {
+                *known = state;
+            }
+        }
+        for other in numbers.into_iter().skip(1) {
+            self.enter_again(other);
+        }
+        Ok(())
+    }
+}
+
+/// Reads the next lines of a source.
+fn read_on(reader: &Reader, source: &Source<'_>, opened: &mut Opened, kept: &mut VecDeque<Kept>, direction: Direction) {
+    for line in source.take(opened, TOGETHER, direction) {
+        if let Some(entry) = reader.run(source.labels, &line) {
+            kept.push_back(Kept { at: entry.at, labels: entry.sorted(), line: entry.line.into_owned() });
+        }
+    }
+}
+
+/// Threads that work on one query.
+pub(super) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }

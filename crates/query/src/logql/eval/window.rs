@@ -1,24 +1,32 @@
 //! Functions over the lines of a moving window.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
 use signal::{Labels, LabelsBuilder, MatchOp, Nanos};
 
-use super::EvalError;
-use super::lines::Reader;
+use super::columns::{Columnar, Left};
+use super::gather::{Bin, Edges, Gathered, Gathering, Sample};
+use super::lines::{Reader, threads};
 use super::metric::{Evaluation, Row};
+use super::source::{self, Opened, Source};
+use super::{Direction, EvalError};
 use crate::logql::ast::{Conversion, Grouping, RangeExpr, RangeOp};
-use crate::logql::pipeline::{Entry, Error, Filter, Hints, required_labels};
-use crate::logql::units::{parse_bytes, parse_duration};
+use crate::logql::pipeline::{Entry, Error, Filter, Hints, required_labels, stage_labels};
+use crate::logql::units::{read_bytes, read_duration, read_float};
+use crate::parallel::in_chunks;
 
 /// Most values one function may yield, over all series and steps.
 const MAX_VALUES: usize = 20_000_000;
 
-/// One line as a number.
-#[derive(Clone, Copy)]
-struct Sample {
-    at: Nanos,
-    value: f64,
+/// A range function ready to look at lines.
+pub(super) struct Function<'q> {
+    pub(super) expr: &'q RangeExpr,
+    pub(super) grouping: Option<&'q Grouping>,
+    pub(super) reader: Reader,
+    /// Labels that anybody looks at; all of them without.
+    pub(super) wanted: Option<BTreeSet<String>>,
+    /// Those behind `unwrap`.
+    filters: Vec<Filter>,
 }
 
 /// Values over `(t - range - offset, t - offset]` at each step, of all lines that `grouping` puts into one series.
@@ -28,32 +36,26 @@ pub(super) fn eval(
     evaluation: &Evaluation<'_>,
 ) -> Result<Vec<Row>, EvalError> {
     let instants = evaluation.steps.as_slice();
-    let (Some(first), Some(last)) = (instants.first(), instants.last()) else { return Ok(Vec::new()) };
     let shift = |at: Nanos, by: i64| Nanos(at.0.saturating_sub(by));
-    let end = shift(*last, expr.offset);
-    let start = Nanos(shift(shift(*first, expr.offset), expr.range).0.saturating_add(1));
-    let series = read(expr, grouping, evaluation, (start, end))?;
-    if expr.op == RangeOp::AbsentOverTime {
-        return Ok(absent(expr, &series, instants));
+    let window = |at: &Nanos| (shift(shift(*at, expr.offset), expr.range), shift(*at, expr.offset));
+    let windows: Vec<_> = instants.iter().map(window).collect();
+    let (Some((start, _)), Some((_, end))) = (windows.first(), windows.last()) else { return Ok(Vec::new()) };
+    let edges = Edges::new(&windows);
+    let function = Function::new(expr, grouping, *end)?;
+    let gathering = gather(&function, &edges, (Nanos(start.0.saturating_add(1)), *end), evaluation)?;
+    if gathering.series_count().saturating_mul(instants.len()) > MAX_VALUES {
+        return Err(EvalError::TooManySeries { series: gathering.series_count() });
     }
-    if series.len().saturating_mul(instants.len()) > MAX_VALUES {
-        return Err(EvalError::TooManySeries { series: series.len() });
+    let series = gathering.finish();
+    if expr.op == RangeOp::AbsentOverTime {
+        return Ok(absent(expr, &series, &windows, &edges));
     }
     let mut rows = Vec::with_capacity(series.len());
-    for (labels, samples) in series {
+    for (labels, gathered) in series {
         if evaluation.cancel.is_canceled() {
             return Err(EvalError::Canceled);
         }
-        let mut values = Vec::with_capacity(instants.len());
-        let (mut from, mut to) = (0, 0);
-        for at in instants {
-            let end = shift(*at, expr.offset);
-            let start = shift(end, expr.range);
-            to += samples.iter().skip(to).take_while(|sample| sample.at <= end).count();
-            from += samples.iter().skip(from).take_while(|sample| sample.at <= start).count();
-            let inside = samples.get(from..to).unwrap_or_default();
-            values.push(if inside.is_empty() { None } else { reduce(expr, inside, (start, end)) });
-        }
+        let values = values(expr, &gathered, &windows, &edges);
         if values.iter().any(Option::is_some) {
             rows.push(Row { labels, values });
         }
@@ -61,52 +63,133 @@ pub(super) fn eval(
     Ok(rows)
 }
 
-fn read(
-    expr: &RangeExpr,
-    grouping: Option<&Grouping>,
-    evaluation: &Evaluation<'_>,
-    (start, end): (Nanos, Nanos),
-) -> Result<HashMap<Labels, Vec<Sample>>, EvalError> {
-    let hints = required_labels(expr, grouping).map(Hints::new);
-    let reader = Reader::with_hints(&expr.log, end, hints)?;
-    let filters = expr.unwrap.iter().flat_map(|unwrap| &unwrap.filters).map(Filter::new).collect::<Result<Vec<_>, _>>();
-    let filters = filters.map_err(|reason| EvalError::Stage { reason })?;
-    let (start, end) = reader.narrow(start, end);
-    let mut series: HashMap<Labels, Vec<Sample>> = HashMap::new();
-    if start > end {
-        return Ok(series);
+fn values(expr: &RangeExpr, gathered: &Gathered, windows: &[(Nanos, Nanos)], edges: &Edges) -> Vec<Option<f64>> {
+    match gathered {
+        Gathered::Bins(bins) => {
+            let inside = |window: &(Nanos, Nanos)| {
+                let bins = bins.get(edges.inside(*window)).unwrap_or_default();
+                bins.iter().filter(|bin| bin.count > 0.0).copied().reduce(Bin::and)
+            };
+            windows.iter().map(|window| inside(window).and_then(|bin| summarize(expr, bin))).collect()
+        }
+        Gathered::Samples(samples) => {
+            let (mut from, mut to) = (0, 0);
+            let mut values = Vec::with_capacity(windows.len());
+            for (start, end) in windows {
+                to += samples.iter().skip(to).take_while(|sample| sample.at <= *end).count();
+                from += samples.iter().skip(from).take_while(|sample| sample.at <= *start).count();
+                let inside = samples.get(from..to).unwrap_or_default();
+                values.push(if inside.is_empty() { None } else { reduce(expr, inside, (*start, *end)) });
+            }
+            values
+        }
     }
-    let mut seen = 0_usize;
-    for stream in evaluation.snapshot.streams(&expr.log.matchers, start, end) {
-        // Lines that keep their stream's labels are most often all of them: they are not looked up one by one.
-        let mut own: Vec<Sample> = Vec::new();
-        for line in &stream.lines {
-            seen += 1;
-            if seen.is_multiple_of(1024) && evaluation.cancel.is_canceled() {
+}
+
+/// Looks at all lines in the range.
+fn gather<'e>(
+    function: &Function<'_>,
+    edges: &'e Edges,
+    (start, end): (Nanos, Nanos),
+    evaluation: &Evaluation<'_>,
+) -> Result<Gathering<'e>, EvalError> {
+    let op = function.expr.op;
+    let range = function.reader.narrow(start, end);
+    let streams = source::streams(&function.expr.log, evaluation.snapshot, range);
+    let sources = source::sources(&streams);
+    let columnar = Columnar::new(function);
+    let work = |(): &mut (), part: std::ops::Range<usize>| {
+        let mut gathering = Gathering::new(op, edges);
+        for source in sources.get(part).unwrap_or_default() {
+            if evaluation.cancel.is_canceled() {
                 return Err(EvalError::Canceled);
             }
-            let Some(mut entry) = reader.run(&stream.labels, line) else { continue };
-            let Some(value) = value(expr, &mut entry, &filters) else { continue };
-            if let Some(error) = entry.failed() {
-                return Err(EvalError::Pipeline { error: error.as_str(), series: entry.labels().to_string() });
-            }
-            let sample = Sample { at: line.at, value };
-            let labels = identity(expr, grouping, &entry);
-            if labels.is_same(&stream.labels) {
-                own.push(sample);
-            } else {
-                series.entry(labels).or_default().push(sample);
+            let left = match &columnar {
+                Some(columnar) => columnar.gather(source, &mut gathering)?,
+                None => Left::Everything,
+            };
+            match left {
+                Left::Nothing => {}
+                Left::Everything => {
+                    function.read(source, source.open(&function.reader.narrowing), &mut gathering, evaluation)?
+                }
+                Left::Rows(opened) => function.read(source, opened, &mut gathering, evaluation)?,
             }
         }
-        if !own.is_empty() {
-            series.entry(stream.labels.clone()).or_default().extend(own);
+        Ok(gathering)
+    };
+    // Enough of them together that joining what they gathered does not cost more than gathering.
+    let chunk = sources.len().div_ceil(threads() * 8).max(1);
+    let mut all = Gathering::new(op, edges);
+    in_chunks(threads(), sources.len(), chunk, work)?.into_iter().for_each(|part| all.join(part));
+    Ok(all)
+}
+
+/// Lines read together.
+const TOGETHER: usize = 512;
+
+impl<'q> Function<'q> {
+    fn new(expr: &'q RangeExpr, grouping: Option<&'q Grouping>, end: Nanos) -> Result<Self, EvalError> {
+        let wanted = required_labels(expr, grouping);
+        let reader = Reader::new(&expr.log, end, wanted.clone().map(Hints::new))?;
+        let filters = expr.unwrap.iter().flat_map(|unwrap| &unwrap.filters).map(Filter::new);
+        let filters = filters.collect::<Result<_, _>>().map_err(|reason| EvalError::Stage { reason })?;
+        Ok(Self { expr, grouping, reader, wanted, filters })
+    }
+
+    /// Reads lines one by one.
+    fn read(
+        &self,
+        source: &Source<'_>,
+        mut opened: Opened,
+        gathering: &mut Gathering<'_>,
+        evaluation: &Evaluation<'_>,
+    ) -> Result<(), EvalError> {
+        // Lines that keep their stream's labels are most often all of them: they are not looked up one by one.
+        let mut own = None;
+        while opened.next_at(Direction::Forward).is_some() {
+            if evaluation.cancel.is_canceled() {
+                return Err(EvalError::Canceled);
+            }
+            for line in source.take(&mut opened, TOGETHER, Direction::Forward) {
+                let Some(mut entry) = self.reader.run(source.labels, &line) else { continue };
+                let Some(value) = self.value(&mut entry)? else { continue };
+                let labels = identity(self.expr, self.grouping, &entry);
+                let place = if labels.is_same(source.labels) {
+                    *own.get_or_insert_with(|| gathering.place(source.labels))
+                } else {
+                    gathering.place(&labels)
+                };
+                gathering.add(place, Sample { at: line.at, value });
+            }
+        }
+        Ok(())
+    }
+
+    /// What a line counts; `None` when it does not count at all.
+    pub(super) fn value(&self, entry: &mut Entry<'_>) -> Result<Option<f64>, EvalError> {
+        let Some(value) = value(self.expr, entry, &self.filters) else { return Ok(None) };
+        Ok(self.check(entry)?.map(|_| value))
+    }
+
+    /// That a line did not fail; it counts as one then.
+    pub(super) fn check(&self, entry: &Entry<'_>) -> Result<Option<f64>, EvalError> {
+        match entry.failed() {
+            Some(error) => Err(EvalError::Pipeline { error: error.as_str(), series: entry.labels().to_string() }),
+            None => Ok(Some(1.0)),
         }
     }
-    for samples in series.values_mut() {
-        // Several streams may flow into one series.
-        samples.sort_by_key(|sample| sample.at);
+
+    /// Whether a label decides more than the number that is read from it.
+    pub(super) fn decides(&self, label: &str) -> bool {
+        stage_labels(&self.expr.log.stages).is_none_or(|names| names.contains(label))
+            || self.grouping.is_none_or(|grouping| grouping.labels.iter().any(|name| name == label))
     }
-    Ok(series)
+
+    /// Labels of the series a line belongs to.
+    pub(super) fn identity(&self, entry: &Entry<'_>) -> Labels {
+        identity(self.expr, self.grouping, entry)
+    }
 }
 
 /// What a line counts; `None` when it does not count at all.
@@ -131,11 +214,9 @@ fn value(expr: &RangeExpr, entry: &mut Entry<'_>, filters: &[Filter]) -> Option<
     };
     let text = entry.get(&unwrap.label).filter(|text| !text.is_empty())?;
     let read = match unwrap.conversion {
-        Conversion::Number => text.parse().map_err(|_| format!("cannot read {text:?} as a number")),
-        Conversion::Duration | Conversion::DurationSeconds => parse_duration(text).map(|nanos| nanos as f64 / 1e9),
-        Conversion::Bytes => {
-            parse_bytes(text).map(|bytes| bytes as f64).ok_or_else(|| format!("cannot read {text:?} as a size"))
-        }
+        Conversion::Number => read_float(text),
+        Conversion::Duration | Conversion::DurationSeconds => read_duration(text).map(|nanos| nanos as f64 / 1e9),
+        Conversion::Bytes => read_bytes(text).map(|bytes| bytes as f64),
     };
     let value = match read {
         Ok(value) => value,
@@ -165,7 +246,7 @@ fn identity(expr: &RangeExpr, grouping: Option<&Grouping>, entry: &Entry<'_>) ->
 }
 
 /// One where nothing is: with the labels the selector pins down.
-fn absent(expr: &RangeExpr, series: &HashMap<Labels, Vec<Sample>>, instants: &[Nanos]) -> Vec<Row> {
+fn absent(expr: &RangeExpr, series: &[(Labels, Gathered)], windows: &[(Nanos, Nanos)], edges: &Edges) -> Vec<Row> {
     let mut labels = LabelsBuilder::default();
     let mut named: Vec<&str> = Vec::new();
     for matcher in &expr.log.matchers {
@@ -176,18 +257,39 @@ fn absent(expr: &RangeExpr, series: &HashMap<Labels, Vec<Sample>>, instants: &[N
         }
         named.push(&matcher.name);
     }
-    let mut times: Vec<Nanos> = series.values().flatten().map(|sample| sample.at).collect();
-    times.sort_unstable();
-    let until = |at: i64| times.partition_point(|time| time.0 <= at);
-    let values: Vec<_> = instants
-        .iter()
-        .map(|at| {
-            let end = at.0.saturating_sub(expr.offset);
-            let start = end.saturating_sub(expr.range);
-            (until(start) == until(end)).then_some(1.0)
-        })
-        .collect();
+    let is_in = |gathered: &Gathered, (start, end): (Nanos, Nanos)| match gathered {
+        Gathered::Bins(bins) => {
+            bins.get(edges.inside((start, end))).unwrap_or_default().iter().any(|bin| bin.count > 0.0)
+        }
+        Gathered::Samples(samples) => {
+            let until = |at: Nanos| samples.partition_point(|sample| sample.at <= at);
+            until(start) < until(end)
+        }
+    };
+    let is_absent = |window: &(Nanos, Nanos)| !series.iter().any(|(_, gathered)| is_in(gathered, *window));
+    let values = windows.iter().map(|window| is_absent(window).then_some(1.0)).collect();
     vec![Row { labels: labels.build(), values }]
+}
+
+/// The value of a function over lines put together.
+fn summarize(expr: &RangeExpr, bin: Bin) -> Option<f64> {
+    let seconds = expr.range as f64 / 1e9;
+    match expr.op {
+        RangeOp::Rate | RangeOp::BytesRate => Some(bin.sum / seconds),
+        RangeOp::CountOverTime => Some(bin.count),
+        RangeOp::BytesOverTime | RangeOp::SumOverTime => Some(bin.sum),
+        RangeOp::AvgOverTime => Some(bin.sum / bin.count),
+        RangeOp::MinOverTime => Some(bin.min),
+        RangeOp::MaxOverTime => Some(bin.max),
+        // These are gathered line by line.
+        RangeOp::RateCounter
+        | RangeOp::StdvarOverTime
+        | RangeOp::StddevOverTime
+        | RangeOp::QuantileOverTime
+        | RangeOp::FirstOverTime
+        | RangeOp::LastOverTime
+        | RangeOp::AbsentOverTime => None,
+    }
 }
 
 /// `inside` is not empty and ascending in time.

@@ -4,10 +4,10 @@ use signal::{Histogram, Labels};
 
 use super::call::at;
 use super::keys::{Choice, Places};
-use crate::parallel::in_chunks;
 use super::rows::{Grid, Name, Points, Row, is_present};
 use super::source::Scratch;
 use super::{EvalError, Evaluator, math};
+use crate::parallel::in_chunks;
 use crate::promql::annotations::Annotation;
 use crate::promql::ast::{Aggregate, AggregateOp, Expr};
 use crate::promql::native;

@@ -6,10 +6,10 @@ use signal::{MatchOp, TimeRange, Timestamp};
 use store::{Series, SeriesReader};
 
 use super::over::{Frame, Over, OverCall, extended};
-use crate::parallel::in_chunks;
 use super::rows::{Grid, Name, Row, is_typed, unique};
 use super::source::{Instant, Pick, Scratch, Source, Supply, Windowed};
 use super::{EvalError, Evaluator, Expr, Selector, Subquery, TimeShift, ValueType};
+use crate::parallel::in_chunks;
 use crate::promql::ast::{Call, Reach};
 use crate::promql::functions::Body;
 

@@ -1,0 +1,229 @@
+//! The lines of one stream in a stretch of time, read as far as a query needs them.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use signal::{Labels, LogLine, Nanos};
+use store::{LinePart, PartRows, RowGroup, Rows, RowsError, Snapshot, StreamReader};
+
+use super::Direction;
+use super::narrow::Narrowing;
+use crate::logql::ast::LogExpr;
+
+/// Parts of one stream that overlap in time with each other and with no other part.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'s> {
+    pub(super) labels: &'s Labels,
+    parts: &'s [LinePart],
+    /// Time of the earliest and the latest line that may count.
+    pub(super) bounds: (Nanos, Nanos),
+}
+
+/// The sources of streams, stream by stream, each in order of time.
+pub(super) fn sources(streams: &[StreamReader]) -> Vec<Source<'_>> {
+    let mut sources = Vec::new();
+    for stream in streams {
+        let mut rest = stream.parts();
+        while let Some((first, others)) = rest.split_first() {
+            let mut last = first.last();
+            let overlaps = |part: &&LinePart| {
+                let does = part.first() <= last;
+                if does {
+                    last = last.max(part.last());
+                }
+                does
+            };
+            let count = 1 + others.iter().take_while(overlaps).count();
+            let (parts, after) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+            rest = after;
+            let bounds = (first.first().max(stream.start()), last.min(stream.end()));
+            sources.push(Source { labels: stream.labels(), parts, bounds });
+        }
+    }
+    sources
+}
+
+/// Streams that may have lines in the range.
+pub(super) fn streams(log: &LogExpr, snapshot: &Snapshot, (start, end): (Nanos, Nanos)) -> Vec<StreamReader> {
+    if start > end { Vec::new() } else { snapshot.find_streams(&log.matchers, start, end) }
+}
+
+impl Source<'_> {
+    /// The row group that has all lines, and which of its rows they are; `None` when they are elsewhere too.
+    pub(super) fn group(&self) -> Option<(Arc<RowGroup>, Range<usize>)> {
+        let [only] = self.parts else { return None };
+        let PartRows { group, rows } = only.rows()?;
+        Some((group, rows.start as usize..rows.end as usize))
+    }
+
+    /// The next lines of what was opened; what cannot be read is as if it were not there.
+    pub(super) fn take(&self, opened: &mut Opened, count: usize, direction: Direction) -> Vec<LogLine> {
+        opened.take(count, direction).unwrap_or_else(|error| {
+            self.note(error);
+            Vec::new()
+        })
+    }
+
+    /// Says that rows could not be read; they are lost, and the store's status names them.
+    pub(super) fn note(&self, error: RowsError) {
+        if let Some(part) = self.parts.first() {
+            part.note(error);
+        }
+    }
+
+    /// The lines that may be kept.
+    pub(super) fn open(&self, narrowing: &Narrowing) -> Opened {
+        if let Some((group, rows)) = self.group() {
+            return Opened::of_group(group, rows, narrowing, self).unwrap_or_else(|error| {
+                self.note(error);
+                Opened::default()
+            });
+        }
+        let mut lines: Vec<(u32, LogLine)> = Vec::new();
+        for part in self.parts {
+            let own = match part.rows() {
+                Some(PartRows { group, rows }) => {
+                    let opened = Opened::of_group(group, rows.start as usize..rows.end as usize, narrowing, self);
+                    opened.and_then(Opened::all).unwrap_or_else(|error| {
+                        part.note(error);
+                        Vec::new()
+                    })
+                }
+                None => part.lines(self.bounds.0, self.bounds.1),
+            };
+            lines.extend(own.into_iter().map(|line| (part.arrival(), line)));
+        }
+        lines.sort_by_key(|(arrival, line)| (line.at, *arrival));
+        let mut lines: Vec<LogLine> = lines.into_iter().map(|(_, line)| line).collect();
+        if self.parts.len() > 1 {
+            drop_repeats(&mut lines);
+        }
+        Opened { content: Content::Lines(lines) }
+    }
+}
+
+/// Keeps the first of equal lines at one instant; `lines` is sorted by time.
+fn drop_repeats(lines: &mut Vec<LogLine>) {
+    if lines.is_sorted_by(|a, b| a.at < b.at) {
+        return;
+    }
+    let mut kept = Vec::with_capacity(lines.len());
+    for instant in lines.chunk_by(|a, b| a.at == b.at) {
+        let mut seen = HashSet::new();
+        kept.extend(instant.iter().map(|line| seen.insert((&line.line, &line.metadata))));
+    }
+    let mut kept = kept.into_iter();
+    lines.retain(|_| kept.next().unwrap_or_default());
+}
+
+/// Lines that wait to be read, in order of time.
+#[derive(Default)]
+pub(super) struct Opened {
+    content: Content,
+}
+
+enum Content {
+    Lines(Vec<LogLine>),
+    /// Rows of a group, ascending, with the time of each row of the group.
+    Rows {
+        group: Arc<RowGroup>,
+        rows: Vec<u32>,
+        times: Vec<i64>,
+    },
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self::Lines(Vec::new())
+    }
+}
+
+impl Opened {
+    /// Rows of a group, ascending; `times` are those of all its rows.
+    pub(super) fn of_rows(group: Arc<RowGroup>, rows: Vec<u32>, times: Vec<i64>) -> Self {
+        Self { content: Content::Rows { group, rows, times } }
+    }
+
+    fn of_group(
+        group: Arc<RowGroup>,
+        rows: Range<usize>,
+        narrowing: &Narrowing,
+        source: &Source<'_>,
+    ) -> Result<Self, RowsError> {
+        let mut found = if narrowing.is_empty() {
+            Rows::all(group.rows() as usize)
+        } else {
+            narrowing.rows(&group, source.labels)?
+        };
+        found.retain(rows);
+        if found.is_empty() {
+            return Ok(Self::default());
+        }
+        let times = group.times()?;
+        let (start, end) = source.bounds;
+        let is_inside = |row: &usize| times.get(*row).is_some_and(|at| start.0 <= *at && *at <= end.0);
+        let rows = found.iter().filter(is_inside).map(|row| row as u32).collect();
+        Ok(Self::of_rows(group, rows, times))
+    }
+
+    /// Time of the next line in a direction; `None` when there is no more.
+    pub(super) fn next_at(&self, direction: Direction) -> Option<Nanos> {
+        match &self.content {
+            Content::Lines(lines) => match direction {
+                Direction::Forward => lines.first(),
+                Direction::Backward => lines.last(),
+            }
+            .map(|line| line.at),
+            Content::Rows { rows, times, .. } => {
+                let row = match direction {
+                    Direction::Forward => rows.first(),
+                    Direction::Backward => rows.last(),
+                };
+                row.and_then(|row| times.get(*row as usize)).map(|at| Nanos(*at))
+            }
+        }
+    }
+
+    /// Takes up to `count` lines, in the order of a direction. After an error there are no more.
+    fn take(&mut self, count: usize, direction: Direction) -> Result<Vec<LogLine>, RowsError> {
+        let mut taken = match &mut self.content {
+            Content::Lines(lines) => cut(lines, count, direction),
+            Content::Rows { group, rows, .. } => {
+                let wanted = cut(rows, count, direction);
+                read(group, &wanted).inspect_err(|_| rows.clear())?
+            }
+        };
+        if direction == Direction::Backward {
+            taken.reverse();
+        }
+        Ok(taken)
+    }
+
+    /// Every line that is left, in order of time.
+    fn all(self) -> Result<Vec<LogLine>, RowsError> {
+        match self.content {
+            Content::Lines(lines) => Ok(lines),
+            Content::Rows { group, rows, .. } => read(&group, &rows),
+        }
+    }
+}
+
+/// Rows put together again.
+fn read(group: &RowGroup, wanted: &[u32]) -> Result<Vec<LogLine>, RowsError> {
+    let mut rows = Rows::none(group.rows() as usize);
+    wanted.iter().for_each(|row| rows.insert(*row as usize));
+    group.lines(&rows)
+}
+
+/// Takes `count` items off one end; they stay in order.
+fn cut<T>(items: &mut Vec<T>, count: usize, direction: Direction) -> Vec<T> {
+    let count = count.min(items.len());
+    match direction {
+        Direction::Backward => items.split_off(items.len() - count),
+        Direction::Forward => {
+            let rest = items.split_off(count);
+            std::mem::replace(items, rest)
+        }
+    }
+}
