@@ -55,7 +55,7 @@ pub(crate) fn write_until_closed(
     }
 }
 
-/// Moves metrics to blocks, merges blocks, and drops what is too old or too much, until `stop` is dropped.
+/// Moves metrics and logs to blocks, merges blocks, and drops what is too old or too much, until `stop` is dropped.
 pub(crate) fn keep_up_until_stopped(store: &Store, stop: &Receiver<()>) {
     let (mut looks, mut has_failed) = (0_u32, false);
     // Those found at start have been named then.
@@ -67,10 +67,11 @@ pub(crate) fn keep_up_until_stopped(store: &Store, stop: &Receiver<()>) {
             let done = store.maintain(clock::now());
             has_failed = done.is_err();
             if let Err(error) = done {
-                warn!(error = %chain(&error), "cannot move metrics to blocks");
+                warn!(error = %chain(&error), "cannot move metrics and logs to blocks");
             }
         }
-        if looks.is_multiple_of(RETENTION_EVERY)
+        // Also at once: what was too old before the start is not seen again.
+        if (looks == 1 || looks.is_multiple_of(RETENTION_EVERY))
             && let Err(error) = store.retain(clock::now())
         {
             warn!(error = %chain(&error), "cannot drop old data");

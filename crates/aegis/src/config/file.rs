@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 use signal::parse_duration;
-use store::StoreSettings;
+use store::{LogRetention, StoreSettings};
 
 use super::problem::Problems;
 use super::scraping::{JobFile, jobs};
@@ -88,11 +88,40 @@ struct StoreFile {
     max_series: Option<Spanned<u32>>,
     /// Samples a second that are taken, over all senders. At least 1. Default: no limit.
     max_samples_per_second: Option<Spanned<u32>>,
-    /// How long metrics stay in memory before they move to blocks. At least `1m`. Default `2h`.
+    /// How long metrics and logs stay in memory before they move to blocks. At least `1m`. Default `2h`.
     flush_after: Option<Spanned<String>>,
+    /// How long the lines of some streams are kept; the first selector that fits a stream counts, before `retention`.
+    /// Default: none.
+    #[serde(deserialize_with = "or_default")]
+    log_retention: Vec<LogRetentionFile>,
+    /// How long a deletion of lines can be cancelled; they are hidden from the beginning. Default `24h`.
+    log_deletion_delay: Option<Spanned<String>>,
     /// `always` (an acknowledged write survives a loss of power) or `never` (it survives a crash of Aegis). Default
     /// `always`.
     fsync: Option<Spanned<String>>,
+}
+
+/// One rule of `store.log_retention`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogRetentionFile {
+    /// A stream selector as in LogQL, such as `{level="debug"}`. Required.
+    selector: Spanned<String>,
+    /// How long lines of these streams are kept, or `unlimited`. At least `1h`. Required.
+    keep: Spanned<String>,
+}
+
+impl LogRetentionFile {
+    fn check(&self, problems: &mut Problems) -> Option<LogRetention> {
+        let keep = kept(Some(&self.keep), Duration::ZERO, problems);
+        match query::logql::parse_selector(&self.selector.value) {
+            Ok(matchers) => Some(LogRetention { matchers, keep }),
+            Err(error) => {
+                problems.add(&self.selector, format!("`{}` is not a stream selector: {error}", self.selector.value));
+                None
+            }
+        }
+    }
 }
 
 /// The `query:` section: how much one PromQL query of a client may take.
@@ -374,13 +403,11 @@ impl GlobalFile {
 
 impl StoreFile {
     fn check(self, problems: &mut Problems) -> StoreLimits {
-        let hour = Duration::from_secs(3600);
-        let unlimited = |text: &&Spanned<String>| text.value == "unlimited";
-        let retention = match self.retention.as_ref().filter(unlimited) {
-            Some(_) => Duration::MAX,
-            None => span(self.retention.as_ref(), hour * 24 * 15, hour, problems),
-        };
         let normal = StoreSettings::default();
+        let retention = kept(self.retention.as_ref(), normal.retention, problems);
+        let log_retention = self.log_retention.iter().filter_map(|rule| rule.check(problems)).collect();
+        let delay = self.log_deletion_delay.as_ref();
+        let log_deletion_delay = span(delay, normal.line_deletion_delay, Duration::ZERO, problems);
         let max_series = at_least(self.max_series.as_ref(), normal.max_series, 1, problems);
         let samples = self.max_samples_per_second.as_ref();
         let max_samples_per_second = samples.map(|limit| at_least(Some(limit), limit.value, 1, problems));
@@ -405,7 +432,16 @@ impl StoreFile {
                 true
             }
         };
-        StoreLimits { retention, max_bytes, max_series, max_samples_per_second, flush_after, fsync }
+        StoreLimits {
+            retention,
+            log_retention,
+            log_deletion_delay,
+            max_bytes,
+            max_series,
+            max_samples_per_second,
+            flush_after,
+            fsync,
+        }
     }
 }
 
@@ -501,6 +537,14 @@ fn span(text: Option<&Spanned<String>>, default: Duration, least: Duration, prob
         Err(error) => problems.add(text, error.to_string()),
     }
     default
+}
+
+/// How long something is kept.
+fn kept(text: Option<&Spanned<String>>, default: Duration, problems: &mut Problems) -> Duration {
+    match text {
+        Some(text) if text.value == "unlimited" => Duration::MAX,
+        text => span(text, default, Duration::from_secs(3600), problems),
+    }
 }
 
 fn at_least(value: Option<&Spanned<u32>>, default: u32, least: u32, problems: &mut Problems) -> u32 {

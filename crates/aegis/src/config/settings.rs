@@ -8,6 +8,7 @@ use std::time::Duration;
 use control::Settings;
 use ingest::scrape::ScrapeConfig;
 use policy::LimitSettings;
+use store::LogRetention;
 
 use super::RuleSettings;
 
@@ -56,9 +57,13 @@ pub(crate) struct Config {
 }
 
 /// How much is kept.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct StoreLimits {
     pub(crate) retention: Duration,
+    /// For lines, before `retention`.
+    pub(crate) log_retention: Vec<LogRetention>,
+    /// How long a deletion of lines can be cancelled.
+    pub(crate) log_deletion_delay: Duration,
     /// Per signal.
     pub(crate) max_bytes: u64,
     pub(crate) max_series: u32,

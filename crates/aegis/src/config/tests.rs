@@ -115,6 +115,24 @@ fn every_problem_is_reported_with_its_place() {
 }
 
 #[test]
+fn lines_are_kept_by_their_stream() {
+    let text = "store:\n  retention: 30d\n  log_deletion_delay: 0s\n  log_retention:\n    \
+                - {selector: '{level=\"debug\"}', keep: 7d}\n    - {selector: '{level=~\"audit|fatal\"}', keep: unlimited}\n";
+    let config = parse("aegis.yaml", text, Path::new("/nowhere")).unwrap();
+    let kept: Vec<String> =
+        config.store.log_retention.iter().map(|rule| format!("{:?} {:?}", rule.matchers, rule.keep)).collect();
+    let forever = Duration::MAX;
+    assert_eq!(kept, [r#"[level="debug"] 604800s"#.to_owned(), format!(r#"[level=~"audit|fatal"] {forever:?}"#)]);
+    assert_eq!(config.store.log_deletion_delay, Duration::ZERO);
+    let text = "store:\n  log_retention:\n    - selector: level=debug\n      keep: 1s\n    - {selector: '{a=~\"(\"}', keep: 7d}\n";
+    insta::assert_snapshot!(problems(text), @r#"
+    aegis.yaml:3:17: `level=debug` is not a stream selector: parse error at line 1, col 1: syntax error: unexpected IDENTIFIER, expecting {
+    aegis.yaml:4:13: `1s` is too short: at least 1h
+    aegis.yaml:5:18: `{a=~"("}` is not a stream selector: parse error : error parsing regexp: missing closing ): `(`
+    "#);
+}
+
+#[test]
 fn shapes_that_do_not_fit_name_their_place() {
     for (case, text, want) in [
         ("unknown key", "global:\n  scrape_intervall: 5s\n", "aegis.yaml:2:"),
