@@ -108,44 +108,46 @@ fn encode_full(values: &Texts, times: &[i64], out: &mut Vec<u8>) {
         }
         out.truncate(start);
     }
-    let distinct = distinct::distinct(values);
-    let limit = match &distinct {
-        Some((entries, codes)) if entries.len() > values.len() / OFTEN => {
-            Some(dictionary::estimate(entries, codes.len()))
-        }
-        Some((entries, codes)) => {
-            out.push(DICTIONARY);
-            return dictionary::encode(entries, codes, out);
-        }
-        None => None,
-    };
-    let is_written = encode_shaped(values, times, out).is_some();
-    if is_written && limit.is_none_or(|limit| out.len() - start <= limit) {
-        return;
+    let is_diverse = distinct::begins_diverse(values);
+    let mut distinct = if is_diverse { None } else { distinct::distinct(values) };
+    if let Some((entries, codes)) = &distinct
+        && entries.len() <= values.len() / OFTEN
+    {
+        out.push(DICTIONARY);
+        return dictionary::encode(entries, codes, out);
     }
-    let few = |entries: &Texts| is_written || entries.len() <= values.len() / 2;
-    match distinct.filter(|(entries, _)| few(entries)) {
-        Some((entries, codes)) => {
-            out.truncate(start);
-            out.push(DICTIONARY);
-            dictionary::encode(&entries, &codes, out);
+    let shape = encode_shaped(values, times, out);
+    if is_diverse {
+        // An id is so long that it is worth looking further for others like it.
+        if shape.is_some_and(|shape| shape != HEX) {
+            return;
         }
-        None => {
-            out.truncate(start);
-            out.push(TEXT);
-            text::encode(values, out);
-        }
+        distinct = distinct::distinct(values);
+    }
+    let is_better = |entries: &Texts| match shape {
+        Some(_) => dictionary::estimate(entries, values.len()) < out.len() - start,
+        None => entries.len() <= values.len() / 2,
+    };
+    if let Some((entries, codes)) = distinct.filter(|(entries, _)| is_better(entries)) {
+        out.truncate(start);
+        out.push(DICTIONARY);
+        return dictionary::encode(&entries, &codes, out);
+    }
+    if shape.is_none() {
+        out.truncate(start);
+        out.push(TEXT);
+        text::encode(values, out);
     }
 }
 
-/// Writes the column if all its values have one shape; else whatever is behind `out` is to be cut off.
-fn encode_shaped(values: &Texts, times: &[i64], out: &mut Vec<u8>) -> Option<()> {
+/// Writes the column if all its values have one shape, and answers which; else whatever is behind `out` is to be cut off.
+fn encode_shaped(values: &Texts, times: &[i64], out: &mut Vec<u8>) -> Option<u8> {
     let start = out.len();
     let affix = Affix::of(values);
     let mut attempt = |kind: u8, encode: &mut dyn FnMut(&mut Vec<u8>) -> Option<()>| {
         out.truncate(start);
         out.push(kind);
-        encode(out)
+        encode(out).map(|()| kind)
     };
     attempt(NUMBERS, &mut |out| numbers::encode(values, times, affix, out))
         .or_else(|| attempt(TIMES, &mut |out| times::encode(values, times, out)))

@@ -67,6 +67,17 @@ pub(super) fn distinct(values: &Texts) -> Option<(Texts, Vec<u16>)> {
     Some((distinct.entries, codes))
 }
 
+/// Whether the first few hundred values are mostly different, so that a dictionary is not what to try first.
+pub(super) fn begins_diverse(values: &Texts) -> bool {
+    const FEW: usize = 256;
+    if values.len() < 2 * FEW {
+        return false;
+    }
+    let mut distinct = Distinct::new(FEW);
+    let known = values.iter().take(FEW).filter_map(|text| distinct.number(text)).count();
+    distinct.entries.len() > known / 2
+}
+
 /// Not persisted, so it may be any; short texts matter.
 fn hash(bytes: &[u8]) -> u32 {
     const K: u64 = 0x9e37_79b9_7f4a_7c15;
