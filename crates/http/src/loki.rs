@@ -1,6 +1,7 @@
 //! The Loki HTTP API. Errors are plain text, as Loki's clients expect.
 
 mod answer;
+mod delete;
 mod fields;
 mod legacy;
 mod patterns;
@@ -94,7 +95,7 @@ pub(crate) fn routes(handles: Handles) -> Router {
         .route("/format_query", get(format_query).post(format_query))
         .route("/drilldown-limits", get(status::drilldown_limits))
         .route("/status/buildinfo", get(status::buildinfo))
-        .merge(rules::routes().layer(from_fn(same_origin)));
+        .merge(rules::routes().merge(delete::routes()).layer(from_fn(same_origin)));
     let old = legacy::routes().route("/push", post(push::post)).merge(rules::routes().layer(from_fn(same_origin)));
     let root = Router::new()
         .route("/config", get(status::config))

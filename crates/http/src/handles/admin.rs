@@ -1,16 +1,16 @@
-//! What the admin routes may do to the store. Only given when the user asked for those routes.
+//! What the admin routes, and those that delete lines, may do to the store. Only given when the user asked for those routes.
 
 use std::sync::Arc;
 
-use signal::{Matcher, TimeRange};
-use store::Store;
+use signal::{Matcher, TimeRange, Timestamp};
+use store::{LineDeletion, LineSelection, Store};
 
 use crate::reply::chain;
 
 /// The folder of the data directory that copies are made in.
 const COPIES: &str = "snapshots";
 
-/// Work on the stored metrics that a client may ask for. Each call may take long. Cheap to clone.
+/// Work on what is stored that a client may ask for. Each call may take long. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Admin(Arc<Store>);
 
@@ -39,6 +39,21 @@ impl Admin {
     /// Forgets what the matchers allow in `range`.
     pub(crate) fn delete(&self, matchers: Vec<Matcher>, range: TimeRange) -> Result<(), AdminError> {
         Ok(self.0.delete(matchers, range)?)
+    }
+
+    /// Forgets lines.
+    pub(crate) fn delete_lines(&self, now: Timestamp, lines: LineSelection) -> Result<u64, AdminError> {
+        Ok(self.0.delete_lines(now, lines)?)
+    }
+
+    /// Deletions of lines that can still be cancelled.
+    pub(crate) fn line_deletions(&self) -> Vec<LineDeletion> {
+        self.0.line_deletions()
+    }
+
+    /// Shows the lines of a deletion again; false when that is too late.
+    pub(crate) fn cancel_line_deletion(&self, id: u64) -> Result<bool, AdminError> {
+        Ok(self.0.cancel_line_deletion(id)?)
     }
 
     /// Gives back the space of what was deleted.

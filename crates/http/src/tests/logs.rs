@@ -458,3 +458,58 @@ async fn rules_are_listed_and_changed() {
         assert!(gone.text().contains(text));
     }
 }
+
+#[tokio::test]
+async fn lines_are_deleted_and_shown_again() {
+    const DELETE: &str = "/loki/api/v1/delete";
+    let (parts, store) = parts();
+    let without =
+        Parts { tap: parts.tap.clone(), ..Parts::new(parts.ingress.clone(), parts.reader.clone(), parts.now.clone()) };
+    let refused = get(&crate::router(without), DELETE).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text());
+    let router = router(Parts { admin: Some(crate::Admin::new(store)), ..parts });
+    with_logs(&router).await;
+    let count = async || {
+        let reply = query_range(&router, r#"{job="aegis-backend"}"#, &[]).await.json();
+        let streams = reply["data"]["result"].as_array().unwrap().iter();
+        streams.map(|stream| stream["values"].as_array().unwrap().len()).sum::<usize>()
+    };
+    let delete = async |parameters: &[(&str, &str)]| {
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+        post(&router, &format!("{DELETE}?{query}"), &[], "").await
+    };
+    let query = ("query", r#"{job="aegis-backend"} |= "pool" or "User""#);
+    for (parameters, want) in [
+        (vec![query], "start time not set"),
+        (vec![("start", "1")], "query not set"),
+        (vec![query, ("start", "noon")], "invalid start time: require unix seconds or RFC3339 format"),
+        (vec![query, ("start", "1"), ("end", "1706189401")], "deletes in the future are not allowed"),
+        (vec![query, ("start", "2"), ("end", "1")], "start time can't be greater than end time"),
+        (vec![("query", "{job="), ("start", "1")], "invalid query expression: parse error"),
+        (
+            vec![("query", r#"{job="a"} | json"#), ("start", "1")],
+            "invalid query expression: `| json` is no line filter",
+        ),
+    ] {
+        let reply = delete(&parameters).await;
+        assert_eq!(reply.status, StatusCode::BAD_REQUEST);
+        assert!(reply.text().starts_with(want), "{}", reply.text());
+    }
+    assert_eq!(count().await, 3);
+    assert_eq!(delete(&[query, ("start", "1706189300")]).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(count().await, 1);
+    let listed = get(&router, DELETE).await.json();
+    assert_eq!(
+        listed,
+        json!([{
+            "request_id": listed[0]["request_id"], "start_time": 1_706_189_300, "end_time": NOW_S,
+            "query": r#"{job="aegis-backend"} |~ "pool|User""#, "status": "received", "created_at": NOW_S,
+        }])
+    );
+    let cancel = format!("{DELETE}?request_id={}", listed[0]["request_id"].as_str().unwrap());
+    for want in [StatusCode::NO_CONTENT, StatusCode::NOT_FOUND] {
+        let reply = send(&router, Request::delete(&cancel).body(Body::empty()).unwrap()).await;
+        assert_eq!(reply.status, want, "{}", reply.text());
+    }
+    assert_eq!(count().await, 3);
+}
