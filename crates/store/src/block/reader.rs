@@ -84,14 +84,24 @@ impl Block {
         select::select(&mut self.pages(), matchers)
     }
 
-    /// The names of the labels that any series has, in order.
-    pub(crate) fn label_names(&self) -> impl Iterator<Item = &str> {
-        self.footer.names.iter().map(|(name, _)| &**name)
+    /// The names of the labels of series with something in `range`, of those for which `is_wanted` holds, in order.
+    pub(crate) fn label_names(
+        &self,
+        range: TimeRange,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, BlockError> {
+        select::names(self, self.part(range), is_wanted)
     }
 
-    /// The values of a label in order; with `series` only those that one of them has.
-    pub(crate) fn label_values(&self, name: &str, series: Option<&[u32]>) -> Result<Vec<String>, BlockError> {
-        select::values(&mut self.pages(), name, series)
+    /// The values of a label of series with something in `range`, in order.
+    pub(crate) fn label_values(&self, name: &str, range: TimeRange) -> Result<Vec<String>, BlockError> {
+        select::values(self, name, self.part(range))
+    }
+
+    /// A range that does not have everything that is here.
+    fn part(&self, range: TimeRange) -> Option<TimeRange> {
+        let own = self.footer.meta.range;
+        (!range.contains(own.start) || !range.contains(own.end)).then_some(range)
     }
 
     /// The labels of series, in the order in which they are asked for. Asking for many at once is much faster than for
@@ -123,13 +133,13 @@ impl Block {
             return Ok(false);
         }
         // No series is without a sample.
-        if range.contains(own.start) && range.contains(own.end) && u64::from(series) < self.footer.meta.series {
+        if self.part(range).is_none() && u64::from(series) < self.footer.meta.series {
             return Ok(true);
         }
         self.pages().has_samples(series, range)
     }
 
-    fn pages(&self) -> Pages<'_> {
+    pub(super) fn pages(&self) -> Pages<'_> {
         Pages::new(self, Keeping::All)
     }
 

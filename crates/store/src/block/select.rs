@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use signal::{MatchOp, Matcher};
+use signal::{MatchOp, Matcher, TimeRange};
 
 use super::beginnings::{Beginning, beginnings};
 use super::format::Footer;
 use super::pages::Pages;
 use super::postings::{IdSet, each_run};
+use super::reader::Block;
 use super::section::{Kind, Piece};
 use crate::block_file::BlockError;
 use crate::wire::DecodeError;
@@ -108,19 +109,37 @@ fn candidates(pages: &mut Pages<'_>, matcher: &Matcher, pairs: Range<u32>) -> Re
     Ok(found)
 }
 
-pub(super) fn values(pages: &mut Pages<'_>, name: &str, series: Option<&[u32]>) -> Result<Vec<String>, BlockError> {
-    let wanted = series.map(|series| IdSet::of(series, series_count(pages)));
-    let mut values = Vec::new();
-    for pair in pairs_of(pages.block().footer(), name) {
-        if let Some(wanted) = &wanted {
-            let mut is_there = false;
-            pages.postings(pair, |start, end| is_there = is_there || wanted.has_any(start, end))?;
-            if !is_there {
-                continue;
+/// The names of the labels for which `is_wanted` holds, in order; with a range only those of series with something in it.
+pub(super) fn names(
+    block: &Block,
+    range: Option<TimeRange>,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<String>, BlockError> {
+    let footer = block.footer();
+    let mut pages = block.pages();
+    let mut absent = IdSet::empty(series_count(&pages));
+    let mut names = Vec::new();
+    for (name, _) in footer.names.iter().filter(|(name, _)| is_wanted(name)) {
+        for pair in pairs_of(footer, name) {
+            if pages.is_carried(pair, range, &mut absent)? {
+                names.push(name.to_string());
+                break;
             }
         }
-        let text = pages.text(pair)?;
-        values.extend(std::str::from_utf8(&text).map(str::to_owned));
+    }
+    Ok(names)
+}
+
+/// The values of a label, in order; with a range only those of series with something in it.
+pub(super) fn values(block: &Block, name: &str, range: Option<TimeRange>) -> Result<Vec<String>, BlockError> {
+    let mut pages = block.pages();
+    let mut absent = IdSet::empty(series_count(&pages));
+    let mut values = Vec::new();
+    for pair in pairs_of(block.footer(), name) {
+        if pages.is_carried(pair, range, &mut absent)? {
+            let text = pages.text(pair)?;
+            values.extend(std::str::from_utf8(&text).map(str::to_owned));
+        }
     }
     Ok(values)
 }
@@ -159,6 +178,28 @@ impl Pages<'_> {
         let list = self.span(Kind::Postings, start, end)?;
         let limit = series_count(self);
         each_run(&list, limit, each).map_err(|error| self.block().damaged(Kind::Postings, start, error))
+    }
+
+    /// Whether a series with something in the range has this pair; every pair is one of a series. `absent` are those known
+    /// to have nothing there.
+    fn is_carried(&mut self, pair: u32, range: Option<TimeRange>, absent: &mut IdSet) -> Result<bool, BlockError> {
+        let Some(range) = range else { return Ok(true) };
+        let (block, mut is_carried) = (self.block(), Ok(false));
+        self.postings(pair, |start, end| {
+            for id in start..end {
+                // The first series is most often enough.
+                if !matches!(is_carried, Ok(false)) {
+                    return;
+                }
+                if !absent.has(id) {
+                    is_carried = block.has_samples(id, range);
+                    if matches!(is_carried, Ok(false)) {
+                        absent.add(id, id + 1);
+                    }
+                }
+            }
+        })?;
+        is_carried
     }
 
     /// The pair with this value among those of a name.

@@ -171,12 +171,28 @@ proptest! {
                 (0..).zip(&all).filter(|(_, series)| all_match(&matchers, &series.labels)).map(|(id, _)| id).collect();
             let found = block.select(&matchers).unwrap();
             prop_assert_eq!(&found, &want, "{:?}", &matchers);
-            let chosen = || found.iter().map(|id| &all[*id as usize].labels);
-            let values: BTreeSet<&str> = chosen().filter_map(|labels| labels.get("a")).collect();
-            prop_assert_eq!(block.label_values("a", Some(&found)).unwrap(), values.into_iter().collect::<Vec<_>>());
         }
-        let values: BTreeSet<&str> = all.iter().filter_map(|series| series.labels.get("job")).collect();
-        prop_assert_eq!(block.label_values("job", None).unwrap(), values.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn labels_are_those_of_series_with_something_there(all in series_set(16), from in 0_i64..400, length in 0_i64..400) {
+        let block = written(&all);
+        let part = TimeRange::new(Timestamp(from * 9_000), Timestamp((from + length) * 9_000));
+        for range in [TimeRange::all(), part] {
+            let times = |series: &BlockSeries| {
+                let samples = series.samples.iter().map(|sample| sample.at);
+                samples.chain(series.histograms.iter().map(|sample| sample.at)).any(|at| range.contains(at))
+            };
+            let there: Vec<_> = all.iter().filter(|series| times(series)).collect();
+            let pairs = || there.iter().flat_map(|series| series.labels.iter());
+            let names: BTreeSet<&str> = pairs().map(|(name, _)| name).collect();
+            prop_assert_eq!(block.label_names(range, |_| true).unwrap(), names.into_iter().collect::<Vec<_>>());
+            prop_assert!(block.label_names(range, |_| false).unwrap().is_empty());
+            for name in ["job", "a", "nobody"] {
+                let values: BTreeSet<&str> = pairs().filter(|(other, _)| *other == name).map(|(_, value)| value).collect();
+                prop_assert_eq!(block.label_values(name, range).unwrap(), values.into_iter().collect::<Vec<_>>());
+            }
+        }
     }
 
     #[test]
@@ -233,7 +249,10 @@ proptest! {
         let Ok(block) = open(&disk, FILE) else { return Ok(()) };
         let Ok(ids) = block.select(&[]) else { return Ok(()) };
         let _ = block.labels(&ids);
-        let _ = block.label_values("job", Some(&ids));
+        for range in [TimeRange::all(), TimeRange::new(Timestamp(100_000), Timestamp(100_010))] {
+            let _ = block.label_values("job", range);
+            let _ = block.label_names(range, |_| true);
+        }
         let _ = block.select(&[Matcher::equal("job", "x")]);
         for id in ids {
             let _ = block.read(id, TimeRange::all(), &mut vec![], &mut vec![]);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use signal::{HistogramSample, Labels, MatchOp, Matcher, Sample, TimeRange};
+use signal::{HistogramSample, Labels, Matcher, Sample, TimeRange};
 
 use super::days::windows;
 use super::{BlockDir, BlockFile, BlockSet, MergeJob, OpenBlock};
@@ -89,27 +89,14 @@ impl OpenBlock<Block> {
         self.or_note(self.block.latest(id, range))
     }
 
-    /// The names of labels on series with something in `range`, of those that are `wanted`; damage is noted.
-    pub(crate) fn label_names(&self, range: TimeRange, wanted: impl Fn(&str) -> bool) -> Vec<String> {
-        let names = self.block.label_names().filter(|name| wanted(name));
-        let is_whole = range.start <= self.range().start && self.range().end <= range.end;
-        let is_there = |name: &str| {
-            let carries = Matcher::new(name, MatchOp::NotEqual, "");
-            carries.is_ok_and(|carries| self.select(&[carries]).into_iter().any(|id| self.has_any(id, range)))
-        };
-        names.filter(|name| is_whole || is_there(name)).map(str::to_owned).collect()
+    /// The names of labels on series with something in `range`, of those that are wanted; damage is noted.
+    pub(crate) fn label_names(&self, range: TimeRange, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        self.or_note(self.block.label_names(range, is_wanted))
     }
 
     /// The values of a label on series with something in `range`; damage is noted.
     pub(crate) fn label_values(&self, name: &str, range: TimeRange) -> Vec<String> {
-        let own = self.range();
-        if range.start <= own.start && own.end <= range.end {
-            return self.or_note(self.block.label_values(name, None));
-        }
-        let Ok(carries) = Matcher::new(name, MatchOp::NotEqual, "") else { return Vec::new() };
-        let mut ids = self.select(&[carries]);
-        ids.retain(|id| self.has_any(*id, range));
-        self.or_note(self.block.label_values(name, Some(&ids)))
+        self.or_note(self.block.label_values(name, range))
     }
 
     pub(crate) fn has_any(&self, id: u32, range: TimeRange) -> bool {

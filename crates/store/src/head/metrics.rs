@@ -131,11 +131,20 @@ impl MetricsHead {
     }
 
     /// The names of labels on anything for which `holds` answers true.
-    pub(crate) fn label_names(&self, mut holds: impl FnMut(&SeriesHead) -> bool) -> Vec<String> {
+    pub(crate) fn label_names(&self, holds: impl Fn(&SeriesHead) -> bool) -> Vec<String> {
         let index = self.index();
+        // A series is looked at under each of its names, and has to be asked but once.
+        let mut absent = vec![false; self.len() as usize];
+        let mut holds = |id: u32| match absent.get_mut(id as usize) {
+            Some(absent) if !*absent => {
+                *absent = !self.series.get(id).is_some_and(&holds);
+                !*absent
+            }
+            Some(_) | None => false,
+        };
         let carried = index.names().filter_map(|(name, ids)| {
-            let mut series = ids.flat_map(Ids::iter).filter_map(|id| self.series.get(id));
-            series.any(&mut holds).then(|| name.to_owned())
+            let mut ids = ids.flat_map(Ids::iter);
+            ids.any(&mut holds).then(|| name.to_owned())
         });
         carried.collect()
     }
