@@ -73,6 +73,16 @@ fn stage() -> impl Strategy<Value = String> {
     prop_oneof![
         (prop_oneof![Just("|="), Just("!=")], proptest::collection::vec(text.clone(), 1..3))
             .prop_map(|(op, terms)| format!("{op} {}", terms.join(" or "))),
+        (prop_oneof![Just("|~"), Just("!~")], "([a-z.][*+?]?){0,5}").prop_map(|(op, regex)| format!("{op} `{regex}`")),
+        Just("|> \"<_> a\" or `b <_>`".to_owned()),
+        Just("!> `<_>`".to_owned()),
+        Just("|= ip(\"10.0.0.0/8\") or \"x\" or ip(\"::1\")".to_owned()),
+        Just("| logfmt --strict a, b=\"c_d\"".to_owned()),
+        Just("| line_format `{{.a}} \\d`".to_owned()),
+        name.prop_map(|name| format!(
+            "| ({name}=`a` or {name}!~\"b.*\") and {name}==0x1p4 {name}>=1.5e3, {name}<=-5m30s"
+        )),
+        name.prop_map(|name| format!("| __error__=\"\" | {name}!=ip(\"::1\") or ({name} = 5KiB, {name}<1GB)")),
         Just("| json".to_owned()),
         name.prop_map(|name| format!("| json {name}=\"a.b[0]\", other")),
         Just("| logfmt --strict --keep-empty".to_owned()),
@@ -100,6 +110,11 @@ fn query() -> impl Strategy<Value = String> {
             Just(format!("count_over_time({log}[1500ms])")),
             Just(format!("quantile_over_time(0.95, {log} | unwrap duration(took) | __error__=\"\" [1d]) by (x, y)")),
             Just(format!("max_over_time(({log} | unwrap n)[5m]) without (z)")),
+            Just(format!("rate_counter({log} | unwrap bytes(n) [5m] offset 5m)")),
+            Just(format!("sum_over_time({log} | unwrap duration_seconds(n) | n > 5 or m = \"x\" | k = \"\" [1w])")),
+            Just(format!("absent_over_time({log}[1y2d3h4m5s6ms7us8ns])")),
+            Just(format!("first_over_time({log} | unwrap n [5m]) by ()")),
+            Just(format!("bytes_rate((({log}))[5m])")),
         ]
     });
     let metric = prop_oneof![window, (-1000_i32..1000).prop_map(|n| n.to_string()), Just("vector(0.5)".to_owned())];
@@ -107,6 +122,10 @@ fn query() -> impl Strategy<Value = String> {
         prop_oneof![
             inner.clone().prop_map(|inner| format!("sum by (a, b) ({inner})")),
             inner.clone().prop_map(|inner| format!("topk(3, {inner}) without (c)")),
+            inner.clone().prop_map(|inner| format!("sort_desc(bottomk by (a) (1, {inner}))")),
+            inner.clone().prop_map(|inner| format!("approx_topk(2, stddev({inner}) by ())")),
+            (inner.clone(), inner.clone(), prop_oneof![Just("and"), Just("or on ()"), Just("unless ignoring (a, b)")])
+                .prop_map(|(left, right, op)| format!("(sum({left}) {op} ({right} * vector(2)))")),
             inner.clone().prop_map(|inner| format!("label_replace({inner}, \"t\", \"$1\", \"s\", \"(.*)\")")),
             (
                 inner.clone(),
@@ -117,7 +136,10 @@ fn query() -> impl Strategy<Value = String> {
                     Just("^"),
                     Just("> bool"),
                     Just("== on (a) group_left (b)"),
-                    Just("- ignoring (c)")
+                    Just("- ignoring (c)"),
+                    Just("% on (a) group_right ()"),
+                    Just("!= bool ignoring () group_left (b, c)"),
+                    Just("<="),
                 ]
             )
                 .prop_map(|(left, right, op)| format!("{left} {op} {right}")),
