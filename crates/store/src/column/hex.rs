@@ -282,6 +282,9 @@ impl<'a> Hex<'a> {
         if text.len() > self.layout.text_len() || !text.iter().all(|byte| self.can_contain(*byte)) {
             return Rows::none(self.rows);
         }
+        if text.len() == self.layout.text_len() {
+            return std::str::from_utf8(text).map_or_else(|_| Rows::none(self.rows), |text| self.rows_equal(text));
+        }
         if text.len() < 4 || !self.layout.is_bare() {
             return self.search_as_text(needle);
         }

@@ -22,8 +22,8 @@ use crate::wire::{DecodeError, Reader, put_bytes, put_len};
 
 /// Numbers in one text.
 const MOST_NUMBERS: usize = 64;
-/// Digits that fit in 63 bits.
-const MOST_DIGITS: usize = 18;
+/// Digits that always fit in 64 bits.
+const MOST_DIGITS: usize = 19;
 
 const UNKNOWN: DecodeError = DecodeError("a column of patterns has an unknown shape");
 
@@ -98,8 +98,8 @@ fn take_apart(text: &str, pattern: &mut String, numbers: &mut Vec<i64>) -> Optio
         if len - zeros > MOST_DIGITS || numbers.len() == most {
             return None;
         }
-        let value = digits.iter().take(len).fold(0_i64, |value, digit| value * 10 + i64::from(digit & 0x0f));
-        numbers.push(value);
+        let value = digits.iter().take(len).fold(0_u64, |value, digit| value * 10 + u64::from(digit & 0x0f));
+        numbers.push(i64::try_from(value).ok()?);
         pattern.push_str(text.get(start..at + zeros)?);
         pattern.push('1');
         start = at + len;

@@ -193,6 +193,11 @@ fn a_column_is_kept_in_the_way_that_its_values_suggest() {
                 }
             }),
         ),
+        (
+            "numbers of blocks",
+            "pattern",
+            many(|row, chance| format!("{} blk_-{chance}", if row % 2 == 0 { "sent" } else { "got" })),
+        ),
         ("addresses", "pattern", many(|_, chance| format!("10.{}.{}.{}", chance % 3, chance % 251, chance % 255))),
         ("floats", "numbers", many(|_, chance| format!("{:?}", (chance % 100_000) as f64 / 100.0))),
         ("floats of every length", "pattern", many(|_, chance| format!("{:?}", chance as f64 / (1_u64 << 61) as f64))),
@@ -439,6 +444,9 @@ fn some_column() -> impl Strategy<Value = Vec<String>> {
 }
 
 proptest! {
+    // Each asks some hundred questions.
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn every_column_comes_back(values in some_column()) {
         packed(&values);
