@@ -35,6 +35,7 @@ use crate::reload::Reloader;
 use crate::rules::{KeptRules, Ruling};
 use crate::scrape::{OwnAddress, Scraper};
 use crate::sources::Sources;
+use crate::templates::Templates;
 use crate::watching::Watching;
 use crate::{clock, features, logging, seed, writer};
 
@@ -220,6 +221,10 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
     tasks.spawn(Arc::clone(&watching).alert(rules, shutdown.clone()));
     tasks.spawn(watching.analyse(shutdown.clone()));
 
+    let templates = Templates::open(&args.data_dir, ingress.clone(), Arc::clone(&instruments));
+    let log_templates = templates.lister();
+    tasks.spawn(templates.run(tap.clone(), shutdown.clone()));
+
     // The doors.
     let operator = Operator {
         timeline,
@@ -231,6 +236,7 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
             Arc::new(move |action, result| instruments.evaluated(action, result))
         },
         pause: pause_through(inputs),
+        templates: log_templates,
         now: Arc::new(clock::now),
     };
     let metrics_text = {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use local::SuperviseOptions;
 
+use crate::backtest_commands::BacktestCommand;
 use crate::config;
 use crate::query_commands::QueryCommand;
 use crate::rule_commands::{self, CheckArgs, TestCommand};
@@ -40,6 +41,9 @@ pub(crate) enum Command {
     /// Look into the metrics of a data directory, write them out, bring others in.
     #[command(subcommand)]
     Tsdb(TsdbCommand),
+    /// Try detection on what has been.
+    #[command(subcommand)]
+    Backtest(BacktestCommand),
     /// Read and check the ledger of decisions.
     #[command(subcommand)]
     Audit(AuditCommand),

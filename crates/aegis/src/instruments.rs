@@ -47,6 +47,8 @@ pub(crate) struct Instruments {
     store_bytes: Gauges,
     memory: Gauge<i64, AtomicI64>,
     damaged: Gauge<i64, AtomicI64>,
+    mined: Counters,
+    templates: Gauge<i64, AtomicI64>,
 }
 
 fn seconds() -> Histogram {
@@ -80,6 +82,8 @@ impl Instruments {
             store_bytes: Family::default(),
             memory: Gauge::default(),
             damaged: Gauge::default(),
+            mined: Family::default(),
+            templates: Gauge::default(),
         };
         let registry = &mut all.registry;
         registry.register("aegis_ingest_items", "Samples, lines and spans made durable", all.written.clone());
@@ -113,6 +117,9 @@ impl Instruments {
             "Parts of segments and blocks that cannot be read",
             all.damaged.clone(),
         );
+        let help = "Log lines for templates: looked at, estimated from those, or missed because too many waited";
+        registry.register("aegis_log_lines_mined", help, all.mined.clone());
+        registry.register("aegis_log_templates", "Log templates that are known", all.templates.clone());
         registry.register("process_resident_memory_bytes", "Memory of this process", all.memory.clone());
         all.create_known();
         all
@@ -126,6 +133,19 @@ impl Instruments {
         for item in ["samples", "lines", "spans"] {
             count(&self.written, &vec![("item", item.to_owned())], 0);
         }
+    }
+
+    /// What became of lines that were to be mined.
+    pub(crate) fn mined(&self, looked_at: u64, estimated: u64, missed: u64) {
+        for (how, number) in [("looked_at", looked_at), ("estimated", estimated), ("missed", missed)] {
+            if number > 0 {
+                count(&self.mined, &vec![("how", how.to_owned())], number);
+            }
+        }
+    }
+
+    pub(crate) fn templates(&self, known: usize) {
+        self.templates.set(i64::try_from(known).unwrap_or(i64::MAX));
     }
 
     /// The text of `/metrics`, in OpenMetrics.

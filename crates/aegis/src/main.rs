@@ -4,6 +4,7 @@
 
 mod assemble;
 mod audit_commands;
+mod backtest_commands;
 mod cli;
 mod clock;
 mod config;
@@ -18,6 +19,7 @@ mod rules;
 mod scrape;
 mod seed;
 mod sources;
+mod templates;
 mod tsdb_commands;
 mod watching;
 mod writer;
@@ -56,6 +58,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(what) => Ok(rule_commands::test(&what)),
         Command::Query(what) => query_commands::query(&what),
         Command::Tsdb(what) => tsdb_commands::tsdb(&what),
+        Command::Backtest(what) => backtest_commands::backtest(&what),
         Command::Audit(what) => audit_commands::audit(&what),
         Command::Replay(args) => audit_commands::replay(&args),
         Command::Supervise(args) => {

@@ -42,6 +42,6 @@ pub use handles::{
     RuleKind, RuleView, SampleLimit, TargetView, Turn, View, Views, WriteError, WriteRequest, Written, commit,
 };
 pub use lifecycle::{Reload, lifecycle_router};
-pub use operator::{Evaluated, Operator, Pause, operator_router};
+pub use operator::{Evaluated, LogTemplates, Operator, Pause, operator_router};
 pub use router::{Flush, Parts, otlp_router, router};
 pub use serve::serve;

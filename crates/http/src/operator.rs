@@ -4,6 +4,7 @@
 //! another origin can neither read nor post here.
 
 mod pages;
+mod templates;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use control::IncidentId;
+use detect::templates::Template;
 use detect::{Baseline, MetricPoint, Watch, analyse};
 use policy::{Policy, Question};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
@@ -37,6 +39,9 @@ pub type Evaluated = Arc<dyn Fn(&str, &str) + Send + Sync>;
 /// Asks the control loop to stop or allow acting: who, and whether to stop.
 pub type Pause = Arc<dyn Fn(String, bool) + Send + Sync>;
 
+/// Lists the log templates that are known.
+pub type LogTemplates = Arc<dyn Fn() -> Vec<Template> + Send + Sync>;
+
 /// What Aegis' own API needs. Cheap to clone.
 #[derive(Clone)]
 pub struct Operator {
@@ -52,6 +57,8 @@ pub struct Operator {
     pub evaluated: Evaluated,
     /// Stops or allows acting.
     pub pause: Pause,
+    /// The log templates that are known.
+    pub templates: LogTemplates,
     /// What time it is.
     pub now: Clock,
 }
@@ -67,6 +74,7 @@ pub fn operator_router(operator: Operator) -> Router {
         .route("/api/v1/policy/evaluate", post(evaluate))
         .route("/api/v1/detect-anomaly", post(detect_anomaly))
         .route("/api/v1/automation/pause", post(pause))
+        .route("/api/v1/log-templates", get(templates::list))
         .with_state(operator)
         .merge(pages::routes())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::extract::State;
-use detect::templates;
+use detect::templates::{Miner, MinerLimits, TemplateId};
 use signal::{Matcher, Nanos};
 use store::Snapshot;
 
@@ -36,7 +36,7 @@ pub(super) async fn patterns(State(handles): State<Handles>, params: Params) -> 
     }))
 }
 
-/// Each bucket is mined by itself: templates of neighbours that came out alike count as one pattern.
+/// Lines are mined in the order of their time; what became one template counts as one pattern all the time.
 fn count(snapshot: &Snapshot, matchers: &[Matcher], window: Window, step: Duration) -> Counts {
     let step_ns = i64::try_from(step.as_nanos()).unwrap_or(i64::MAX).max(1);
     let streams = snapshot.streams(matchers, window.start, window.end);
@@ -44,13 +44,21 @@ fn count(snapshot: &Snapshot, matchers: &[Matcher], window: Window, step: Durati
         streams.iter().flat_map(|stream| &stream.lines).map(|line| (line.at, line.line.as_str())).collect();
     lines.sort_by_key(|(at, _)| *at);
     let bucket = |at: Nanos| at.0.div_euclid(step_ns).saturating_mul(step_ns).div_euclid(1_000_000_000);
+    let mut miner = Miner::new(MinerLimits::default());
+    let mut found: BTreeMap<TemplateId, BTreeMap<i64, u64>> = BTreeMap::new();
+    for (at, line) in lines {
+        let id = miner.observe(at, line).id;
+        *found.entry(id).or_default().entry(bucket(at)).or_default() += 1;
+    }
     let mut counts = Counts::new();
-    for group in lines.chunk_by(|a, b| bucket(a.0) == bucket(b.0)) {
-        let Some((at, _)) = group.first() else { continue };
-        for found in templates::mine(group.iter().copied()) {
-            // Loki writes `<_>` for what varies.
-            let key = (found.level, found.template.replace("<*>", "<_>"));
-            *counts.entry(key).or_default().entry(bucket(*at)).or_default() += found.count;
+    for (id, buckets) in found {
+        // What was seen so seldom that it was dropped is no pattern.
+        let Some(template) = miner.template(id) else { continue };
+        // Loki writes `<_>` for what varies.
+        let key = (template.level.as_str().to_owned(), template.text.replace("<*>", "<_>"));
+        let sum = counts.entry(key).or_default();
+        for (second, count) in buckets {
+            *sum.entry(second).or_default() += count;
         }
     }
     counts
