@@ -34,6 +34,8 @@ pub(crate) struct Full {
     template: gotmpl::Template,
     /// Labels the text mentions: a missing one prints as nothing, not as `<no value>`.
     mentioned: Vec<Arc<str>>,
+    /// Whether the text uses all labels at once.
+    whole: bool,
     current: Arc<Mutex<Current>>,
 }
 
@@ -64,7 +66,7 @@ impl Template {
                 template.func(name, move |arguments| function(arguments))
             });
         let template = template.parse(text).map_err(|error| without_column(name, &error.to_string()))?;
-        Ok(Self::Full(Box::new(Full { template, mentioned: names.labels, current })))
+        Ok(Self::Full(Box::new(Full { template, mentioned: names.labels, whole: names.whole, current })))
     }
 
     /// The labels a template reads; `None` when it may read any, also when it does not compile.
@@ -95,11 +97,15 @@ impl Full {
     fn render(&self, entry: &Entry<'_>, now: Nanos) -> Result<String, String> {
         let current = Current { line: Arc::from(&*entry.line), at: entry.at, now };
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = current;
-        let mut fields: BTreeMap<Arc<str>, Value> =
-            self.mentioned.iter().map(|name| (name.clone(), Value::String(Arc::from("")))).collect();
-        entry.for_each(|name, value| {
-            fields.insert(Arc::from(name), Value::String(Arc::from(value)));
-        });
+        let mut fields: BTreeMap<Arc<str>, Value> = BTreeMap::new();
+        if self.whole {
+            entry.for_each(|name, value| {
+                fields.insert(Arc::from(name), Value::String(Arc::from(value)));
+            });
+        }
+        for name in &self.mentioned {
+            fields.insert(name.clone(), Value::String(Arc::from(entry.get(name).unwrap_or_default())));
+        }
         let mut output = Capped(String::new());
         self.template.execute_fmt(&mut output, &Value::Map(Arc::new(fields))).map_err(|error| error.to_string())?;
         Ok(output.0)

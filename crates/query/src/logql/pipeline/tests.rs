@@ -189,6 +189,11 @@ fn templates_know_lokis_functions() {
             "{{ __timestamp__ }} {{ unixEpochNanos __timestamp__ }}",
             "2024-01-25 13:30:00.5 +0000 UTC 1706189400500000000",
         ),
+        ("{{ range $name, $value := . }}{{ $name }}={{ $value }} {{ end }}", "app=x job=api pod=p1 "),
+        (
+            "{{ $.job }}{{ index . \"app\" }}{{ regexReplaceAll .app .job \"?\" }}{{ regexReplaceAll .job .job \"?\" }}",
+            "apixapi?",
+        ),
         ("{{ duration_seconds \"250ms\" }} {{ bytes \"1KiB\" }}", "0.25 1024"),
         (
             "{{ with .app }}[{{ . }}]{{ end }}{{ $x := .job }}{{ $x | len }}{{ if and .app (not .none) }}!{{ end }}",

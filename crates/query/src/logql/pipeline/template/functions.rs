@@ -1,8 +1,10 @@
 //! The functions Loki adds to Go templates.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gotmpl::{TemplateError, Value};
+use regex::Regex;
 use signal::{Nanos, go_regex};
 
 use super::{Current, MAX_OUTPUT, time};
@@ -58,6 +60,7 @@ pub(super) fn all(current: &Arc<Mutex<Current>>) -> Vec<(&'static str, Function)
         ));
     }
     functions.extend(others());
+    functions.extend(with_patterns());
     functions
 }
 
@@ -181,23 +184,6 @@ const TEXTS: &[(&str, usize, OnText)] = &[
     ("duration_seconds", 1, |a| seconds(one(a)?)),
     // As sprig: what is no JSON is nothing.
     ("fromJson", 1, |a| Ok(serde_json::from_str(one(a)?).map_or(Value::Nil, |value| from_json(&value)))),
-    ("regexReplaceAll", 3, |a| match a {
-        [pattern, subject, replacement] => {
-            Ok(text(&bounded(go_regex::compile(pattern)?.replace_all(subject, *replacement).into_owned())?))
-        }
-        _ => Err("wants 3 arguments".to_owned()),
-    }),
-    ("regexReplaceAllLiteral", 3, |a| match a {
-        [pattern, subject, replacement] => {
-            let regex = go_regex::compile(pattern)?;
-            Ok(text(&bounded(regex.replace_all(subject, regex::NoExpand(replacement)).into_owned())?))
-        }
-        _ => Err("wants 3 arguments".to_owned()),
-    }),
-    ("count", 2, |a| {
-        let (pattern, subject) = two(a)?;
-        Ok(Value::Int(i64::try_from(go_regex::compile(pattern)?.find_iter(subject).count()).unwrap_or(i64::MAX)))
-    }),
     ("date", 2, |a| {
         let (layout, at) = two(a)?;
         Ok(text(&time::zoned(instant(at)?, "UTC").map(|at| time::format(layout, &at)).unwrap_or_default()))
@@ -268,6 +254,61 @@ fn title(subject: &str) -> String {
         previous = c;
     }
     out
+}
+
+/// Patterns that were compiled before: most often each line brings the same one.
+#[derive(Default)]
+struct Patterns(Mutex<HashMap<String, Regex>>);
+
+impl Patterns {
+    /// A pattern may come from the line, so not all of them can be kept.
+    const MOST: usize = 16;
+
+    fn get(&self, pattern: &str) -> Result<Regex, String> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(regex) = known.get(pattern) {
+            return Ok(regex.clone());
+        }
+        let regex = go_regex::compile(pattern)?;
+        if known.len() >= Self::MOST {
+            known.clear();
+        }
+        known.insert(pattern.to_owned(), regex.clone());
+        Ok(regex)
+    }
+}
+
+/// Functions whose first argument is a regular expression.
+fn with_patterns() -> Vec<(&'static str, Function)> {
+    type OnPattern = fn(&Regex, &[&str]) -> Result<Value, String>;
+    let functions: [(&'static str, usize, OnPattern); 3] = [
+        ("regexReplaceAll", 3, |regex, rest| {
+            let (subject, replacement) = two(rest)?;
+            Ok(text(&bounded(regex.replace_all(subject, replacement).into_owned())?))
+        }),
+        ("regexReplaceAllLiteral", 3, |regex, rest| {
+            let (subject, replacement) = two(rest)?;
+            Ok(text(&bounded(regex.replace_all(subject, regex::NoExpand(replacement)).into_owned())?))
+        }),
+        ("count", 2, |regex, rest| {
+            Ok(Value::Int(i64::try_from(regex.find_iter(one(rest)?).count()).unwrap_or(i64::MAX)))
+        }),
+    ];
+    let patterns = Arc::new(Patterns::default());
+    let with = |(name, arity, function): (&'static str, usize, OnPattern)| {
+        let patterns = Arc::clone(&patterns);
+        let call: Function = Box::new(move |given| {
+            with_arity(name, arity, given, |given| {
+                let given: Vec<String> = given.iter().map(show).collect();
+                let given: Vec<&str> = given.iter().map(String::as_str).collect();
+                let (pattern, rest) = given.split_first().ok_or_else(|| failed(name, "wants a pattern"))?;
+                let regex = patterns.get(pattern).map_err(|reason| failed(name, &reason))?;
+                function(&regex, rest).map_err(|reason| failed(name, &reason))
+            })
+        });
+        (name, call)
+    };
+    functions.map(with).into()
 }
 
 /// Functions whose arguments are numbers and texts.
