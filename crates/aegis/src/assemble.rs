@@ -11,7 +11,7 @@ use anyhow::Context;
 use audit::Ledger;
 use control::Input;
 use detect::RuleSet;
-use ingest::{Limits, SampleRate};
+use ingest::SampleRate;
 use local::LocalDriver;
 use policy::Policy;
 use query::promql;
@@ -35,6 +35,7 @@ use crate::reload::Reloader;
 use crate::rules::{KeptRules, Ruling};
 use crate::scrape::{OwnAddress, Scraper};
 use crate::sources::Sources;
+use crate::tail::Tailing;
 use crate::templates::Templates;
 use crate::watching::Watching;
 use crate::{clock, features, logging, seed, writer};
@@ -121,11 +122,12 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
         });
     }
     let tap = LineTap::default();
+    let limits = config.ingest_limits;
     let writer = {
         let (store, instruments, is_writable, tap) =
             (Arc::clone(&store), Arc::clone(&instruments), Arc::clone(&is_writable), tap.clone());
         thread::Builder::new().name("writer".to_owned()).spawn(move || {
-            writer::write_until_closed(requests, &store, &instruments, &is_writable, &tap);
+            writer::write_until_closed(requests, &store, &instruments, &is_writable, &tap, limits);
         })?
     };
     let (retention_stop, retention_stopped) = channel();
@@ -178,11 +180,18 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
         ingress: ingress.clone(),
         views: views.clone(),
         instruments: Arc::clone(&instruments),
-        limits: Arc::new(Limits::default()),
+        limits: Arc::new(limits),
         own: Arc::new(OwnAddress::new(listen)),
     };
     let scrape_stop = shutdown.child_token();
     let scraping = tokio::spawn(scraper.run(reloader.subscribe(), scrape_stop));
+    let tailing = Tailing {
+        ingress: ingress.clone(),
+        instruments: Arc::clone(&instruments),
+        directory: args.data_dir.join("tail"),
+        is_synced: config.store.fsync,
+    };
+    let tailing = tokio::spawn(tailing.run(reloader.subscribe(), shutdown.child_token()));
     let mut promql = promql::Settings {
         lookback: config.query.lookback_delta,
         max_samples: usize::try_from(config.query.max_samples).unwrap_or(usize::MAX),
@@ -243,7 +252,6 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
         let (instruments, store) = (Arc::clone(&instruments), Arc::clone(&store));
         Arc::new(move || instruments.text(&store.status()))
     };
-    let limits = Limits::default();
     let parts = Parts {
         tap: tap.clone(),
         log_rules: Some(kept_rules.handle()),
@@ -283,6 +291,7 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
     tap.close();
     // Scrapes end first, with their staleness markers written; then the doors close; then the writer runs dry.
     scraping.await?;
+    tailing.await?;
     serving.await?;
     tasks.close();
     tasks.wait().await;

@@ -1,6 +1,8 @@
 //! The configuration file: as written, and as settings that can only be valid.
 
 mod file;
+mod limits;
+mod log_files;
 mod problem;
 mod rules;
 mod scraping;
@@ -9,6 +11,7 @@ mod shown;
 
 use std::path::Path;
 
+pub(crate) use log_files::LogFiles;
 pub(crate) use problem::{ConfigError, Problem};
 pub(crate) use rules::{RuleSettings, matching};
 pub(crate) use settings::{Config, QuerySettings, RemoteSettings, StoreLimits};

@@ -47,6 +47,12 @@ pub(crate) struct Instruments {
     store_bytes: Gauges,
     memory: Gauge<i64, AtomicI64>,
     damaged: Gauge<i64, AtomicI64>,
+    tailed_files: Gauge<i64, AtomicI64>,
+    tailed: Counters,
+    tailed_bytes: Counter<u64, AtomicU64>,
+    tail_changed: Counters,
+    tail_dropped: Counters,
+    truncated: Counter<u64, AtomicU64>,
     mined: Counters,
     templates: Gauge<i64, AtomicI64>,
 }
@@ -82,6 +88,12 @@ impl Instruments {
             store_bytes: Family::default(),
             memory: Gauge::default(),
             damaged: Gauge::default(),
+            tailed_files: Gauge::default(),
+            tailed: Family::default(),
+            tailed_bytes: Counter::default(),
+            tail_changed: Family::default(),
+            tail_dropped: Family::default(),
+            truncated: Counter::default(),
             mined: Family::default(),
             templates: Gauge::default(),
         };
@@ -120,6 +132,14 @@ impl Instruments {
         let help = "Log lines for templates: looked at, estimated from those, or missed because too many waited";
         registry.register("aegis_log_lines_mined", help, all.mined.clone());
         registry.register("aegis_log_templates", "Log templates that are known", all.templates.clone());
+        registry.register("aegis_ingest_truncated_lines", "Lines cut at max_line_size", all.truncated.clone());
+        registry.register("aegis_tail_files", "Log files that are followed", all.tailed_files.clone());
+        registry.register("aegis_tail_lines", "Lines read from log files", all.tailed.clone());
+        registry.register("aegis_tail_bytes", "Bytes read from log files", all.tailed_bytes.clone());
+        let help = "Lines of log files that were cut, or had bytes that are no UTF-8";
+        registry.register("aegis_tail_changed_lines", help, all.tail_changed.clone());
+        let help = "Lines of log files dropped by stages, by drop_counter_reason";
+        registry.register("aegis_tail_dropped_lines", help, all.tail_dropped.clone());
         registry.register("process_resident_memory_bytes", "Memory of this process", all.memory.clone());
         all.create_known();
         all
@@ -146,6 +166,29 @@ impl Instruments {
 
     pub(crate) fn templates(&self, known: usize) {
         self.templates.set(i64::try_from(known).unwrap_or(i64::MAX));
+    }
+
+    /// What a round over the log files has read.
+    pub(crate) fn tailed(&self, files: usize, counts: &ingest::tail::Counts) {
+        self.tailed_files.set(i64::try_from(files).unwrap_or(i64::MAX));
+        if counts.lines == 0 && counts.dropped.is_empty() {
+            return;
+        }
+        count(&self.tailed, &Tags::new(), counts.lines);
+        self.tailed_bytes.inc_by(counts.bytes);
+        for (reason, number) in [("cut", counts.cut), ("not_utf8", counts.replaced)] {
+            if number > 0 {
+                count(&self.tail_changed, &vec![("reason", reason.to_owned())], number);
+            }
+        }
+        for (reason, number) in &counts.dropped {
+            count(&self.tail_dropped, &vec![("reason", reason.to_string())], *number);
+        }
+    }
+
+    /// Lines were cut because they were too long.
+    pub(crate) fn truncated(&self, lines: u64) {
+        self.truncated.inc_by(lines);
     }
 
     /// The text of `/metrics`, in OpenMetrics.

@@ -27,8 +27,10 @@ pub(crate) fn write_until_closed(
     instruments: &Instruments,
     is_writable: &Arc<AtomicBool>,
     tap: &LineTap,
+    limits: ingest::Limits,
 ) {
-    let mut intake = ingest::Intake::new(ingest::Limits::default());
+    let mut intake = ingest::Intake::new(limits);
+    let mut truncated = 0;
     let mut was_full = false;
     while let Some(first) = requests.blocking_recv() {
         let mut together = vec![first];
@@ -41,6 +43,8 @@ pub(crate) fn write_until_closed(
         instruments.wrote(turn.samples, turn.lines, turn.spans);
         instruments.refused(&turn.rejected);
         tap.publish(turn.streams);
+        instruments.truncated(intake.truncated_lines() - truncated);
+        truncated = intake.truncated_lines();
         let is_full = matches!(turn.error, Some(WriteError::Full(_)));
         if is_full != was_full {
             // A full disk shows on the readiness probe; queries go on.

@@ -14,6 +14,8 @@ use serde_saphyr::Spanned;
 use signal::parse_duration;
 use store::{LogRetention, StoreSettings};
 
+use super::limits::IngestLimitsFile;
+use super::log_files::{LogFilesFile, log_files};
 use super::problem::Problems;
 use super::scraping::{JobFile, jobs};
 use super::{Config, QuerySettings, RemoteSettings, RuleSettings, StoreLimits};
@@ -35,6 +37,14 @@ pub(super) struct ConfigFile {
     /// Further files with `scrape_configs`; the last part of a path may be a pattern.
     #[serde(deserialize_with = "or_default")]
     scrape_config_files: Vec<Spanned<String>>,
+    /// Log files that are followed.
+    #[serde(deserialize_with = "or_default")]
+    log_files: Vec<Spanned<LogFilesFile>>,
+    /// A configuration of promtail, of which `scrape_configs` with files are read. Relative to this file.
+    promtail_config: Option<Spanned<PathBuf>>,
+    /// How much log senders may bring.
+    #[serde(deserialize_with = "or_default")]
+    limits: IngestLimitsFile,
     /// Prometheus rule files, as patterns such as `rules/*.yaml`. Relative to this file.
     #[serde(deserialize_with = "or_default")]
     rule_files: Vec<Spanned<PathBuf>>,
@@ -354,6 +364,8 @@ impl ConfigFile {
                 external_url: String::new(),
             },
         };
+        let ingest_limits = self.limits.check(problems);
+        let log_files = log_files(&self.log_files, self.promtail_config.as_ref(), base, &ingest_limits, problems);
         let rule_interval = self.global.evaluation_interval.as_ref().map_or(interval, |_| rules.surroundings.interval);
         Config {
             listen,
@@ -362,6 +374,8 @@ impl ConfigFile {
             store: self.store.check(problems),
             query: self.query.check(problems),
             jobs,
+            log_files,
+            ingest_limits,
             shown: String::new(),
             ignored,
             rule_interval,
@@ -526,7 +540,12 @@ fn address(text: Option<&Spanned<String>>, port: u16, problems: &mut Problems) -
     }
 }
 
-fn span(text: Option<&Spanned<String>>, default: Duration, least: Duration, problems: &mut Problems) -> Duration {
+pub(super) fn span(
+    text: Option<&Spanned<String>>,
+    default: Duration,
+    least: Duration,
+    problems: &mut Problems,
+) -> Duration {
     let Some(text) = text else { return default };
     match parse_duration(&text.value) {
         Ok(duration) if duration >= least => return duration,
@@ -547,7 +566,7 @@ fn kept(text: Option<&Spanned<String>>, default: Duration, problems: &mut Proble
     }
 }
 
-fn at_least(value: Option<&Spanned<u32>>, default: u32, least: u32, problems: &mut Problems) -> u32 {
+pub(super) fn at_least(value: Option<&Spanned<u32>>, default: u32, least: u32, problems: &mut Problems) -> u32 {
     match value {
         None => default,
         Some(value) if value.value >= least => value.value,
@@ -558,7 +577,7 @@ fn at_least(value: Option<&Spanned<u32>>, default: u32, least: u32, problems: &m
     }
 }
 
-fn parse_size(text: &str) -> Option<u64> {
+pub(super) fn parse_size(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
     let factor: u64 = match unit.trim() {

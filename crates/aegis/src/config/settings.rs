@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control::Settings;
+use ingest::Limits;
 use ingest::scrape::ScrapeConfig;
 use policy::LimitSettings;
 use store::LogRetention;
 
-use super::RuleSettings;
+use super::{LogFiles, RuleSettings};
 
 /// Everything that decides how Aegis behaves.
 #[derive(Clone, Debug)]
@@ -25,6 +26,10 @@ pub(crate) struct Config {
     pub(crate) query: QuerySettings,
     /// What is scraped, from this file and those it names.
     pub(crate) jobs: Vec<Arc<ScrapeConfig>>,
+    /// Log files that are followed.
+    pub(crate) log_files: Vec<LogFiles>,
+    /// How much senders may bring.
+    pub(crate) ingest_limits: Limits,
     /// Sections of Prometheus that are accepted and mean nothing here.
     pub(crate) ignored: Vec<&'static str>,
     /// The file as it is shown: without secrets.
