@@ -124,6 +124,11 @@ impl Index {
         self.names.iter().map(|(name, values)| (&**name, values.values()))
     }
 
+    /// How many values one label has.
+    pub(crate) fn value_count(&self, name: &str) -> usize {
+        self.names.get(name).map_or(0, HashMap::len)
+    }
+
     /// The values of one label with the ids that carry each; the values in no particular order.
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = (&str, &Ids)> {
         self.names.get(name).into_iter().flatten().map(|(value, ids)| (&**value, ids))

@@ -3,15 +3,19 @@
 mod logs;
 mod reader;
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use signal::{Exemplar, HistogramSample, Labels, LogLine, Matcher, MetricMetadata, Sample, Span, TimeRange, TraceId};
 
 use crate::head::Head;
-use crate::head::metrics::MetricsHead;
+use crate::head::metrics::{MetricsHead, SeriesHead};
 pub use logs::{LinePart, PartRows, StreamReader};
 pub use reader::{Latest, SeriesReader};
+
+/// Most series that are looked at where an answer must not take long.
+const LOOKS: u32 = 512;
 
 /// What the store held at one moment: every batch acknowledged before, never a part of one. Cheap to take, to clone and
 /// to send; later writes and retention do not change it.
@@ -126,6 +130,39 @@ impl Snapshot {
         let mut found: Vec<_> = self.find_any(matchers, range).map(|reader| reader.labels().clone()).collect();
         found.sort_unstable();
         found
+    }
+
+    /// What [`label_names`](Self::label_names) answers without matchers, if a short look at memory tells.
+    #[must_use]
+    pub fn label_names_at_once(&self, range: TimeRange) -> Option<Vec<String>> {
+        self.at_once(range, |head, holds| head.label_names(holds))
+    }
+
+    /// What [`label_values`](Self::label_values) answers without matchers, if a short look at memory tells.
+    #[must_use]
+    pub fn label_values_at_once(&self, name: &str, range: TimeRange) -> Option<Vec<String>> {
+        let few = |head: &MetricsHead| head.value_count(name) <= LOOKS as usize;
+        let answer = self.heads().all(few).then(|| self.at_once(range, |head, holds| head.label_values(name, holds)));
+        answer.flatten()
+    }
+
+    fn at_once(
+        &self,
+        range: TimeRange,
+        list: impl Fn(&MetricsHead, &dyn Fn(&SeriesHead) -> bool) -> Vec<String>,
+    ) -> Option<Vec<String>> {
+        let blocks = &self.head.metrics.blocks;
+        if !blocks.deletions.is_empty() || blocks.near(range).next().is_some() {
+            return None;
+        }
+        let looks = Cell::new(LOOKS);
+        // Whoever finds nothing in so many looks is told that there is something, so that the search soon ends.
+        let holds = |series: &SeriesHead| {
+            looks.set(looks.get().saturating_sub(1));
+            looks.get() == 0 || series.has_any(range)
+        };
+        let found: BTreeSet<_> = self.heads().flat_map(|head| list(head, &holds)).collect();
+        (looks.get() > 0).then(|| found.into_iter().collect())
     }
 
     /// Names of the labels of the series [`select`](Self::select) would answer, sorted.

@@ -89,10 +89,33 @@ fn selects_by_matchers_and_range() {
         store.append(&[series(&[("__name__", "http"), ("job", job), ("code", code)], &[(at, 1.0)])]).unwrap();
     }
     let in_memory = store.snapshot();
+    for range in [TimeRange::all(), range(40, 40), range(41, 50)] {
+        assert_eq!(in_memory.label_names_at_once(range), Some(in_memory.label_names(&[], range)));
+        let values = in_memory.label_values("job", &[], range);
+        assert_eq!(in_memory.label_values_at_once("job", range), Some(values));
+    }
     store.flush().unwrap();
+    assert_eq!(store.snapshot().label_names_at_once(range(40, 40)), None, "a block has to be read");
+    assert_eq!(store.snapshot().label_names_at_once(range(41, 50)), Some(vec![]), "no block has to be read");
     for snapshot in [in_memory, store.snapshot()] {
         selects(&snapshot);
     }
+}
+
+#[test]
+fn a_short_look_is_short() {
+    let store = Store::in_memory();
+    let write = |pod: u32, at: i64| {
+        let (pod, job) = (pod.to_string(), (pod / 100).to_string());
+        store.append(&[series(&[("__name__", "up"), ("job", &job), ("pod", &pod)], &[(at, 1.0)])]).unwrap();
+    };
+    (0..1000).for_each(|pod| write(pod, i64::from(pod)));
+    let snapshot = store.snapshot();
+    let jobs = |range| snapshot.label_values_at_once("job", range);
+    assert_eq!(jobs(TimeRange::all()).map(|jobs| jobs.len()), Some(10));
+    assert_eq!(jobs(range(990, 2000)), None, "most have nothing there");
+    assert_eq!(snapshot.label_values_at_once("pod", TimeRange::all()), None, "there are many values");
+    assert_eq!(snapshot.label_names_at_once(range(2000, 3000)), None, "nobody has anything there");
 }
 
 fn selects(snapshot: &Snapshot) {

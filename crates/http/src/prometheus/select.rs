@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use axum::extract::{Path, State};
 use query::promql;
 use signal::{Matcher, TimeRange, Timestamp};
+use store::Snapshot;
 
 use super::{Handles, Reply, answer};
 use crate::json;
@@ -77,12 +78,14 @@ pub(super) async fn series(State(handles): State<Handles>, params: Params) -> Re
 
 pub(super) async fn label_names(State(handles): State<Handles>, params: Params) -> Reply {
     let Selection { sets, range, limit } = Selection::read(&params, Refusal::bad)?.or_everything();
-    let found = handles
-        .reader
-        .run_briefly(|snapshot| {
-            sets.iter().flat_map(|matchers| snapshot.label_names(matchers, range)).collect::<BTreeSet<_>>()
-        })
-        .await?;
+    let at_once = of_everything(&sets).then(|| handles.reader.snapshot().label_names_at_once(range)).flatten();
+    let found = match at_once {
+        Some(found) => found,
+        None => {
+            let work = |snapshot: &Snapshot| union(&sets, |matchers| snapshot.label_names(matchers, range));
+            handles.reader.run_briefly(work).await?
+        }
+    };
     Ok(json::response(answer::list(found.iter(), limit, |out, name| json::string(out, name))))
 }
 
@@ -92,19 +95,28 @@ pub(super) async fn label_values(State(handles): State<Handles>, Path(name): Pat
         return Err(Refusal::bad(format!("invalid label name: \"{name}\"")).into());
     }
     let Selection { sets, range, limit } = Selection::read(&params, Refusal::bad)?.or_everything();
-    let body = handles
-        .reader
-        .run_briefly(|snapshot| {
-            let mut found: Vec<_> =
-                sets.iter().flat_map(|matchers| snapshot.label_values(&name, matchers, range)).collect();
-            if sets.len() > 1 {
-                found.sort_unstable();
-                found.dedup();
-            }
-            answer::list(found.iter(), limit, |out, value| json::string(out, value))
-        })
-        .await?;
-    Ok(json::response(body))
+    let at_once = of_everything(&sets).then(|| handles.reader.snapshot().label_values_at_once(&name, range)).flatten();
+    let found = match at_once {
+        Some(found) => found,
+        None => {
+            let work = |snapshot: &Snapshot| union(&sets, |matchers| snapshot.label_values(&name, matchers, range));
+            handles.reader.run_briefly(work).await?
+        }
+    };
+    Ok(json::response(answer::list(found.iter(), limit, |out, value| json::string(out, value))))
+}
+
+/// Whether nothing but the time is asked for.
+fn of_everything(sets: &[Vec<Matcher>]) -> bool {
+    matches!(sets, [matchers] if matchers.is_empty())
+}
+
+/// What is found for any of the sets, in order.
+fn union(sets: &[Vec<Matcher>], find: impl Fn(&[Matcher]) -> Vec<String>) -> Vec<String> {
+    match sets {
+        [matchers] => find(matchers),
+        sets => sets.iter().flat_map(|matchers| find(matchers)).collect::<BTreeSet<_>>().into_iter().collect(),
+    }
 }
 
 /// Undoes `U__` escaping: `__` is an underscore, `_2e_` the character U+002E. `None` when the name is not escaped, or

@@ -157,6 +157,11 @@ impl MetricsHead {
         carried.map(|(value, _)| value.to_owned()).collect()
     }
 
+    /// How many values of `name` there are.
+    pub(crate) fn value_count(&self, name: &str) -> usize {
+        self.index().value_count(name)
+    }
+
     /// What a flush leaves in memory: no samples, but metadata and exemplars, which blocks do not hold.
     pub(crate) fn emptied(&self) -> Self {
         let mut next = Self { metadata: Arc::clone(&self.metadata), ..Self::default() };
