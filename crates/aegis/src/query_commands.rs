@@ -1,6 +1,7 @@
 //! `aegis query`: asks a running server, or a data directory that no server uses.
 
 mod answer;
+mod logs;
 pub(crate) mod numbers;
 pub(crate) mod place;
 mod render;
@@ -29,6 +30,12 @@ const USUAL_STEPS: u32 = 250;
 pub(crate) enum QueryCommand {
     /// Ask for metrics with PromQL: at one time, or over a range of times.
     Metrics(MetricsArgs),
+    /// Ask for log lines with LogQL, or for numbers made from them; `--tail` goes on with lines as they come.
+    Logs(logs::LogsArgs),
+    /// List the labels of log streams, or the values of one.
+    Labels(logs::LabelsArgs),
+    /// List log streams by their labels.
+    Series(logs::SeriesArgs),
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +95,9 @@ pub(crate) enum When {
 pub(crate) fn query(what: &QueryCommand) -> anyhow::Result<ExitCode> {
     match what {
         QueryCommand::Metrics(args) => metrics(args),
+        QueryCommand::Logs(args) => logs::logs(args),
+        QueryCommand::Labels(args) => logs::labels(args),
+        QueryCommand::Series(args) => logs::series(args),
     }
 }
 

@@ -15,6 +15,10 @@ use super::note;
 
 /// Longest time a server may take for one answer.
 const TIMEOUT: Duration = Duration::from_secs(150);
+/// Longest time until a connection is there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What we call ourselves.
+const AGENT: &str = concat!("aegis/", env!("CARGO_PKG_VERSION"));
 /// Most bytes of an answer.
 const MAX_BYTES: usize = 1 << 30;
 /// The file in a data directory that holds the address of the server that uses it.
@@ -22,8 +26,8 @@ const LISTEN_FILE: &str = "listen";
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct PlaceArgs {
-    /// Server to ask, such as `http://127.0.0.1:4300`: Aegis, or anything with Prometheus' HTTP API.
-    #[arg(long, value_name = "URL", conflicts_with = "data_dir")]
+    /// Server to ask, such as `http://127.0.0.1:4300`: Aegis, or anything with the HTTP API of Prometheus or Loki.
+    #[arg(long, visible_alias = "addr", value_name = "URL", conflicts_with = "data_dir")]
     url: Option<String>,
     /// Data directory to read when no --url is given; if a server uses it, that server is asked.
     #[arg(long, value_name = "DIR", default_value = "aegis-data")]
@@ -109,8 +113,7 @@ impl Server {
     pub(crate) fn new(url: &str) -> anyhow::Result<Self> {
         let base = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let Some(base) = base else { bail!("--url is no address like `http://127.0.0.1:4300`") };
-        let agent = concat!("aegis/", env!("CARGO_PKG_VERSION"));
-        let http = reqwest::Client::builder().timeout(TIMEOUT).user_agent(agent).build()?;
+        let http = reqwest::Client::builder().timeout(TIMEOUT).user_agent(AGENT).build()?;
         Ok(Self { base, http })
     }
 
@@ -128,6 +131,13 @@ impl Server {
             return Ok(body);
         }
         bail!("{self} answered {}: {}", status.as_u16(), said(&body));
+    }
+
+    /// A request whose answer may take for ever, as one that becomes a websocket.
+    pub(crate) fn lasting(&self, path: &str, query: &[(&str, String)]) -> anyhow::Result<reqwest::RequestBuilder> {
+        let http =
+            reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).http1_only().user_agent(AGENT).build()?;
+        Ok(http.get(self.address(path)).query(query))
     }
 
     /// Status and body of any request to this server.

@@ -15,6 +15,8 @@ use web::{LogRules, LogRulesError, Namespaces};
 /// Namespace and name of a group.
 pub(super) type Key = (String, String);
 
+/// Groups that are kept at most.
+const GROUPS: usize = 1_000;
 /// Longest name of a file.
 const NAME_BYTES: usize = 200;
 /// What a group's file ends with.
@@ -88,8 +90,14 @@ impl KeptRules {
         let kept = parse(namespace, text).map_err(LogRulesError::Invalid)?;
         let file = self.file(namespace, &kept.spec.name)?;
         let mut groups = self.lock();
+        let key = (namespace.to_owned(), kept.spec.name.clone());
+        if groups.len() >= GROUPS && !groups.contains_key(&key) {
+            return Err(LogRulesError::Invalid(format!(
+                "there are {GROUPS} rule groups already, and no more are kept"
+            )));
+        }
         write(&file, text).map_err(|error| LogRulesError::Storage(format!("{error:#}")))?;
-        groups.insert((namespace.to_owned(), kept.spec.name.clone()), kept);
+        groups.insert(key, kept);
         self.changes.send_replace(specs(&groups));
         Ok(())
     }
