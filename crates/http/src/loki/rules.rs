@@ -139,7 +139,7 @@ fn node(out: &mut String, value: &Value, indent: usize, lead: Option<&str>) {
     };
     let inner = indent + lead.map_or(0, |_| 2);
     let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
-    fields.sort_by_key(|(name, _)| KEYS.iter().position(|key| key == name).unwrap_or(KEYS.len()));
+    fields.sort_by_key(|(name, _)| (KEYS.iter().position(|key| key == name).unwrap_or(KEYS.len()), *name));
     for (place, (name, value)) in fields.into_iter().enumerate() {
         match lead.filter(|_| place == 0) {
             Some(lead) => out.push_str(lead),

@@ -1,10 +1,13 @@
 //! How much there is: `index/stats`, `index/volume`, `index/volume_range`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axum::extract::State;
-use query::logql::Point;
+use query::Cancel;
+use query::logql::{
+    self, AggregateOp, Answer, EvalError, Expr, Grouping, LogExpr, MetricExpr, Point, RangeExpr, RangeOp, RangeQuery,
+};
 use signal::{Labels, Matcher, Nanos};
 use store::Snapshot;
 
@@ -18,15 +21,38 @@ pub(super) async fn stats(State(handles): State<Handles>, params: Params) -> Rep
     let Window { start, end } = Window::read(&params, &handles, QUERY_WINDOW)?;
     let matchers = selector(params.get("query").unwrap_or_default())?;
     let body = handles
-        .ask(move |snapshot, _| {
-            let streams = snapshot.streams(&matchers, start, end);
-            let lines: usize = streams.iter().map(|stream| stream.lines.len()).sum();
-            let bytes: usize = streams.iter().flat_map(|stream| &stream.lines).map(|line| line.line.len()).sum();
-            let count = streams.len();
-            format!(r#"{{"streams":{count},"chunks":{count},"entries":{lines},"bytes":{bytes}}}"#)
+        .ask(move |snapshot, cancel| {
+            let streams = snapshot.stream_labels(&matchers, start, end).len();
+            let all = |op| {
+                let expr = over(op, &matchers, &BTreeSet::new(), length(start, end));
+                let found = logql::instant(&expr, snapshot, end, cancel)?;
+                let Answer::Vector(found) = found else { return Ok(0.0) };
+                Ok::<f64, EvalError>(found.first().map_or(0.0, |(_, point)| point.value))
+            };
+            let (lines, bytes) = (all(RangeOp::CountOverTime)?, all(RangeOp::BytesOverTime)?);
+            Ok::<String, EvalError>(format!(
+                r#"{{"streams":{streams},"chunks":{streams},"entries":{lines},"bytes":{bytes}}}"#
+            ))
         })
-        .await?;
+        .await??;
     Ok(json::response(body))
+}
+
+/// `sum by (names) (op({matchers}[range]))`: the engine adds up lines without looking at them one by one.
+fn over(op: RangeOp, matchers: &[Matcher], names: &BTreeSet<String>, range: i64) -> Expr {
+    let log = LogExpr { matchers: matchers.to_vec(), stages: Vec::new() };
+    let inner = RangeExpr { op, parameter: None, log, unwrap: None, range, offset: 0, grouping: None };
+    Expr::Metric(MetricExpr::Aggregate {
+        op: AggregateOp::Sum,
+        limit: None,
+        grouping: Some(Grouping { without: false, labels: names.iter().cloned().collect() }),
+        inner: Box::new(MetricExpr::Range(Box::new(inner))),
+    })
+}
+
+/// Nanoseconds of a range with both ends inside.
+fn length(start: Nanos, end: Nanos) -> i64 {
+    end.0.saturating_sub(start.0).saturating_add(1)
 }
 
 /// What volumes are summed by.
@@ -65,22 +91,50 @@ impl Volume {
     }
 
     /// Bytes per group and step, largest group first.
-    fn sum(&self, snapshot: &Snapshot, window: Window, step: Option<Duration>) -> Vec<(Labels, BTreeMap<i64, u64>)> {
-        let step_ns = step.map_or(i64::MAX, |step| i64::try_from(step.as_nanos()).unwrap_or(i64::MAX)).max(1);
+    fn sum(
+        &self,
+        snapshot: &Snapshot,
+        Window { start, end }: Window,
+        step: Option<Duration>,
+        cancel: &Cancel,
+    ) -> Result<Vec<(Labels, BTreeMap<i64, u64>)>, EvalError> {
+        let streams = snapshot.stream_labels(&self.matchers, start, end);
+        let names: BTreeSet<String> = streams.iter().flat_map(Labels::iter).map(|(name, _)| name.to_owned()).collect();
+        let found: Vec<(Labels, Vec<Point>)> = match step {
+            None => {
+                let expr = over(RangeOp::BytesOverTime, &self.matchers, &names, length(start, end));
+                match logql::instant(&expr, snapshot, end, cancel)? {
+                    Answer::Vector(found) => found.into_iter().map(|(labels, point)| (labels, vec![point])).collect(),
+                    Answer::Matrix(_) | Answer::Scalar(_) | Answer::Streams(_) => Vec::new(),
+                }
+            }
+            Some(step) => {
+                let range = i64::try_from(step.as_nanos()).unwrap_or(i64::MAX);
+                let expr = over(RangeOp::BytesOverTime, &self.matchers, &names, range);
+                // A bucket has its first instant inside, and not that of the next one.
+                let last = step.saturating_sub(Duration::from_nanos(1));
+                let question = RangeQuery::points(start.plus(last), end.plus(last), step);
+                match logql::range(&expr, snapshot, question, cancel)? {
+                    Answer::Matrix(found) => found.into_iter().map(|one| (one.labels, one.points)).collect(),
+                    Answer::Vector(_) | Answer::Scalar(_) | Answer::Streams(_) => Vec::new(),
+                }
+            }
+        };
         let mut sums: BTreeMap<Labels, BTreeMap<i64, u64>> = BTreeMap::new();
-        for stream in snapshot.streams(&self.matchers, window.start, window.end) {
-            for group in self.groups(&stream.labels) {
+        for (labels, points) in found {
+            for group in self.groups(&labels) {
                 let buckets = sums.entry(group).or_default();
-                for line in &stream.lines {
-                    let bucket = line.at.0.saturating_sub(window.start.0) / step_ns;
-                    *buckets.entry(bucket).or_default() += u64::try_from(line.line.len()).unwrap_or_default();
+                for point in &points {
+                    let since = point.at.since(start).as_nanos();
+                    let bucket = step.map_or(0, |step| since / step.as_nanos().max(1));
+                    *buckets.entry(i64::try_from(bucket).unwrap_or(i64::MAX)).or_default() += point.value as u64;
                 }
             }
         }
         let mut sums: Vec<_> = sums.into_iter().collect();
         sums.sort_by_key(|(_, buckets)| std::cmp::Reverse(buckets.values().sum::<u64>()));
         sums.truncate(self.limit);
-        sums
+        Ok(sums)
     }
 }
 
@@ -105,17 +159,17 @@ pub(super) async fn instant(State(handles): State<Handles>, params: Params) -> R
     let window = Window::read(&params, &handles, QUERY_WINDOW)?;
     let volume = Volume::read(&params)?;
     let body = handles
-        .ask(move |snapshot, _| {
-            let sums = volume.sum(snapshot, window, None);
+        .ask(move |snapshot, cancel| {
+            let sums = volume.sum(snapshot, window, None, cancel)?;
             let mut body = String::from(r#"{"status":"success","data":{"resultType":"vector","result":"#);
             json::array(&mut body, &sums, |out, (labels, buckets)| {
                 let value = buckets.values().sum::<u64>() as f64;
                 let point = Point { at: window.end, value };
                 shown(&volume, labels, out, |out, labels| answer::vector(out, labels, point));
             });
-            finish(body)
+            Ok::<String, EvalError>(finish(body))
         })
-        .await?;
+        .await??;
     Ok(json::response(body))
 }
 
@@ -124,8 +178,8 @@ pub(super) async fn range(State(handles): State<Handles>, params: Params) -> Rep
     let volume = Volume::read(&params)?;
     let step = window.step(&params)?;
     let body = handles
-        .ask(move |snapshot, _| {
-            let sums = volume.sum(snapshot, window, Some(step));
+        .ask(move |snapshot, cancel| {
+            let sums = volume.sum(snapshot, window, Some(step), cancel)?;
             let mut body = String::from(r#"{"status":"success","data":{"resultType":"matrix","result":"#);
             json::array(&mut body, &sums, |out, (labels, buckets)| {
                 let points: Vec<Point> = buckets
@@ -134,9 +188,9 @@ pub(super) async fn range(State(handles): State<Handles>, params: Params) -> Rep
                     .collect();
                 shown(&volume, labels, out, |out, labels| answer::matrix(out, labels, &points));
             });
-            finish(body)
+            Ok::<String, EvalError>(finish(body))
         })
-        .await?;
+        .await??;
     Ok(json::response(body))
 }
 

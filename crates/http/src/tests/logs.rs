@@ -269,6 +269,40 @@ async fn labels_series_and_sizes_are_listed() {
 }
 
 #[tokio::test]
+async fn volumes_are_counted_over_time() {
+    let (router, store) = server();
+    for (second, job, text) in [(0, "a", "12345"), (9, "a", "123"), (10, "b", "1"), (19, "a", "12"), (20, "a", "1")] {
+        let mut batch = line_batch((NOW_S + second) * 1_000_000_000, text);
+        batch.streams[0].labels = signal::Labels::from_pairs([("job", job), ("env", "test")]);
+        store.append(&[batch]).unwrap();
+    }
+    let (start, end) = (NOW_S.to_string(), (NOW_S + 20).to_string());
+    let range = [("query", "{env=\"test\"}"), ("start", &start), ("end", &end), ("step", "10s")];
+    let by_job = [range.as_slice(), &[("targetLabels", "job")]].concat();
+    let reply = ask(&router, "/loki/api/v1/index/volume_range", &by_job).await.json();
+    assert_eq!(
+        reply["data"]["result"],
+        json!([
+            {"metric": {"job": "a"}, "values": [[NOW_S, "8"], [NOW_S + 10, "2"], [NOW_S + 20, "1"]]},
+            {"metric": {"job": "b"}, "values": [[NOW_S + 10, "1"]]},
+        ])
+    );
+    for (parameters, want) in [
+        (vec![], json!([{"metric": {"env": "test"}, "value": [NOW_S + 20, "12"]}])),
+        (
+            vec![("aggregateBy", "labels")],
+            json!([{"metric": {"env": ""}, "value": [NOW_S + 20, "12"]}, {"metric": {"job": ""}, "value": [NOW_S + 20, "12"]}]),
+        ),
+        (vec![("targetLabels", "job"), ("limit", "1")], json!([{"metric": {"job": "a"}, "value": [NOW_S + 20, "11"]}])),
+    ] {
+        let reply = ask(&router, "/loki/api/v1/index/volume", &[&range[..3], &parameters].concat()).await.json();
+        assert_eq!(reply["data"]["result"], want, "{parameters:?}");
+    }
+    let stats = ask(&router, "/loki/api/v1/index/stats", &[("start", start.as_str()), ("end", &end)]).await.json();
+    assert_eq!(stats, json!({"streams": 2, "chunks": 2, "entries": 5, "bytes": 12}));
+}
+
+#[tokio::test]
 async fn fields_are_detected_in_the_lines_that_a_query_leaves() {
     let (router, store) = server();
     let end = NOW_S * 1_000_000_000 - 1;
