@@ -1,8 +1,8 @@
 //! Keeps metrics, logs and traces on disk and hands out consistent [`Snapshot`]s.
 //!
-//! One directory per signal holds append-only segments; everything that can be asked about is also in memory, compressed.
-//! A write is on disk before it is acknowledged. This crate does *not* judge what it is given (that is `ingest`), does
-//! not compute (that is `query`) and reads no clock.
+//! One directory per signal holds append-only segments, and blocks to which metrics and logs move from there; traces, and
+//! what has not moved yet, are also in memory. A write is on disk before it is acknowledged. This crate does *not* judge
+//! what it is given (that is `ingest`), does not compute (that is `query`) and reads no clock.
 //!
 //! ```
 //! use aegis_store::Store;

@@ -240,6 +240,82 @@ fn much_log_is_moved_at_the_next_look() {
     assert_eq!((store.status().logs.segments, store.status().logs.blocks), (0, 2));
 }
 
+/// Lines of a busy stream, `part` after `part`.
+fn write_busy(store: &Store, part: i64) -> Result<(), aegis_store::AppendError> {
+    let texts: Vec<(i64, &str)> = (part * 1_000..part * 1_000 + 1_000).map(|at| (at, "text")).collect();
+    store.append(&[lines(&[("app", "busy")], &texts)]).map(drop)
+}
+
+#[test]
+fn busy_streams_go_on_while_they_move() {
+    let disk = MemoryDisk::new();
+    let small = || StoreSettings { log_flush_bytes: 50_000, ..settings() };
+    let mut store = open_with(&disk, small());
+    let mut kept = 0;
+    for part in 0..40 {
+        write_busy(&store, part).unwrap();
+        write(&store, "rare", &[(part, "text")]);
+        // Who goes on waiting is in the log again.
+        kept += usize::from(store.maintain(Timestamp(0)).unwrap().flushed && store.status().logs.segments == 1);
+        if part % 10 == 5 {
+            drop(store);
+            store = open_with(&disk, small());
+        }
+    }
+    let status = store.status().logs;
+    assert!(status.blocks > 0 && kept > 0, "{kept}, {status:?}");
+    assert_eq!(status.items, 40_040, "nothing is there twice");
+    let streams = store.snapshot().find_streams(&[Matcher::equal("app", "busy")], EVER.0, EVER.1);
+    assert!(streams[0].parts().iter().all(|part| !part.overlaps()));
+    assert_eq!(found(&store)[r#"{app="busy"}"#].len(), 40_000);
+    store.flush().unwrap();
+    assert_eq!(store.status().logs.segments, 0);
+    assert_eq!(found(&store)[r#"{app="busy"}"#].len(), 40_000);
+}
+
+#[test]
+fn a_crash_while_busy_streams_move_loses_nothing() {
+    let small = || StoreSettings { log_flush_bytes: 30_000, ..settings() };
+    let run = |disk: &MemoryDisk| -> i64 {
+        let Ok(store) = Store::open(Path::new(DIR), small(), Arc::new(disk.clone())) else { return 0 };
+        for part in 0..8 {
+            if write_busy(&store, part).is_err() {
+                return part;
+            }
+            if part % 4 == 3 && store.maintain(Timestamp(0)).is_err() {
+                return part + 1;
+            }
+        }
+        8
+    };
+    let operations = {
+        let disk = MemoryDisk::new();
+        assert_eq!(run(&disk), 8);
+        disk.operations()
+    };
+    for at in 0..operations {
+        for fault in [Fault::PowerLoss { kept: 9 }, Fault::Fails { kind: ErrorKind::Other, kept: 9 }] {
+            let disk = MemoryDisk::new();
+            disk.arm(at, fault);
+            let acknowledged = run(&disk);
+            disk.restart();
+            let store = open_with(&disk, small());
+            for moved in [false, true] {
+                let found = found(&store);
+                let times: Vec<i64> = found.values().flatten().map(|line| line.0).collect();
+                let parts = times.len() as i64 / 1_000;
+                assert!(times.iter().copied().eq(0..parts * 1_000), "operation {at}, {fault:?}, {moved}");
+                assert!(
+                    parts == acknowledged || parts == acknowledged + 1,
+                    "operation {at}: {parts} of {acknowledged}"
+                );
+                store.flush().unwrap();
+                store.maintain(Timestamp(30 * DAY)).unwrap();
+            }
+        }
+    }
+}
+
 #[test]
 fn lines_of_any_age_are_kept() {
     let disk = MemoryDisk::new();

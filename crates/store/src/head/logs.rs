@@ -14,9 +14,10 @@ use smallvec::SmallVec;
 
 use super::labelled::Labelled;
 use super::{Extent, Size};
+use crate::rows::Line;
 pub(crate) use chunk::LineChunk;
-use sealing::SEAL_BYTES;
-pub(crate) use sealing::{SEAL_LINES, Sealed, cuts, in_order, put_in_order, seal};
+use sealing::{LATE_BYTES, LATE_LINES, SEAL_BYTES, day_of, seal, without_newest};
+pub(crate) use sealing::{SEAL_LINES, Sealed, cuts, in_order, put_in_order};
 
 /// Chunks of fewer lines are put together, so that a stream has few of them.
 const SMALL: usize = 16;
@@ -54,6 +55,25 @@ impl LogsHead {
         size
     }
 
+    /// Splits off what busy streams have waiting for lines that come late: answers all others, and those. They go on
+    /// waiting in the next head, so that row groups before and after do not overlap.
+    pub(crate) fn split(&self) -> (Self, Vec<(Labels, Vec<LogLine>)>) {
+        let (mut older, mut newest) = (self.clone(), Vec::new());
+        let is_busy = |stream: &StreamHead| !stream.sealed.is_empty() && stream.tail_lines > 0;
+        let busy = (0_u32..).zip(self.streams.iter()).filter(|(_, (_, stream))| is_busy(stream));
+        for (id, (labels, stream)) in busy {
+            let lines = in_order(&stream.tail);
+            let (before, after) = lines.split_at_checked(without_newest(&lines)).unwrap_or_default();
+            let owned =
+                |line: &Line<'_>| LogLine { at: line.at, line: line.line.to_owned(), metadata: line.metadata.clone() };
+            newest.push((labels.clone(), after.iter().map(owned).collect()));
+            if let Some(stream) = older.streams.get_mut(id) {
+                stream.replace_tail(Arc::new(LineChunk::of(before)));
+            }
+        }
+        (older, newest)
+    }
+
     /// Puts what was prepared for this head into it.
     pub(crate) fn enter(&mut self, arrivals: Arrivals) {
         for arrival in arrivals.streams {
@@ -67,15 +87,21 @@ impl LogsHead {
 
 impl StreamHead {
     fn enter(&mut self, arrival: Arrival) {
-        if arrival.has_tail {
-            self.tail.clear();
-            (self.tail_lines, self.tail_bytes) = (0, 0);
-        }
         if !arrival.sealed.is_empty() {
             Arc::make_mut(&mut self.sealed).extend(arrival.sealed);
         }
-        if arrival.chunk.len() > 0 {
+        if arrival.has_tail {
+            self.replace_tail(arrival.chunk);
+        } else {
             self.push(arrival.chunk);
+        }
+    }
+
+    fn replace_tail(&mut self, chunk: Arc<LineChunk>) {
+        self.tail.clear();
+        (self.tail_lines, self.tail_bytes) = (0, 0);
+        if chunk.len() > 0 {
+            self.push(chunk);
         }
     }
 
@@ -94,13 +120,9 @@ impl StreamHead {
         if small < TOGETHER {
             return;
         }
-        let mut chunks = self.tail.split_off(self.tail.len() - small);
-        let (lines, bytes) = measure(&chunks);
-        let mut together = LineChunk::with_capacity(lines, bytes);
-        for chunk in chunks.drain(..) {
-            chunk.iter().for_each(|line| together.push(line.at, line.line, line.metadata));
-        }
-        self.tail.push(Arc::new(together));
+        let chunks = self.tail.split_off(self.tail.len() - small);
+        let together: Vec<Line<'_>> = chunks.iter().flat_map(|chunk| chunk.iter()).collect();
+        self.tail.push(Arc::new(LineChunk::of(&together)));
     }
 
     pub(crate) fn lines(&self) -> u64 {
@@ -119,10 +141,6 @@ impl StreamHead {
             Extent::join(all, Some(Extent { oldest: oldest.to_timestamp(), newest: newest.to_timestamp() }))
         })
     }
-}
-
-fn measure(chunks: &[Arc<LineChunk>]) -> (usize, usize) {
-    chunks.iter().fold((0, 0), |(lines, bytes), chunk| (lines + chunk.len(), bytes + chunk.bytes()))
 }
 
 /// What one write adds to streams, made ready beside the head, so that readers do not wait for it.
@@ -172,7 +190,8 @@ impl Arrivals {
         let arrival = |(labels, chunk): (Labels, LineChunk)| {
             let stream = head.streams.find(&labels).and_then(|id| head.streams.get(id));
             let (lines, bytes) = stream.map_or((0, 0), |stream| (stream.tail_lines, stream.tail_bytes));
-            let is_enough = lines + chunk.len() >= SEAL_LINES || bytes + chunk.bytes() >= SEAL_BYTES;
+            let is_enough =
+                lines + chunk.len() >= SEAL_LINES + LATE_LINES || bytes + chunk.bytes() >= SEAL_BYTES + LATE_BYTES;
             let tail = is_enough.then(|| stream.map(|stream| stream.tail.clone()).unwrap_or_default());
             Arrival { labels, tail, chunk: Arc::new(chunk), sealed: Vec::new(), has_tail: false }
         };
@@ -190,19 +209,20 @@ impl Arrival {
         let Some(mut chunks) = self.tail.take() else { return };
         chunks.push(Arc::clone(&self.chunk));
         let lines = in_order(&chunks);
-        let mut rest = LineChunk::default();
-        let mut cuts = cuts(&lines, SEAL_LINES).peekable();
-        while let Some(cut) = cuts.next() {
-            let bytes = cut.iter().map(|line| line.line.len()).sum();
-            // The newest wait for more of their kind.
-            if cuts.peek().is_none() && cut.len() < SEAL_LINES && bytes < SEAL_BYTES {
-                rest = LineChunk::with_capacity(cut.len(), bytes);
-                cut.iter().for_each(|line| rest.push(line.at, line.line, line.metadata));
-            } else {
-                self.sealed.extend(seal(cut));
+        let older = lines.get(..without_newest(&lines)).unwrap_or_default();
+        let is_of_one_day = older.first().zip(older.last()).is_some_and(|(a, b)| day_of(a.at) == day_of(b.at));
+        let mut done = 0;
+        for cut in cuts(older, SEAL_LINES) {
+            let bytes: usize = cut.iter().map(|line| line.line.len()).sum();
+            let is_full = cut.len() >= SEAL_LINES || bytes >= SEAL_BYTES / 4 * 3;
+            // The last ones wait for more of their day. Lines of several days at once would leave too much waiting.
+            if done + cut.len() == older.len() && !is_full && (is_of_one_day || cut.len() < SEAL_LINES / 4) {
+                break;
             }
+            self.sealed.extend(seal(cut));
+            done += cut.len();
         }
-        self.chunk = Arc::new(rest);
+        self.chunk = Arc::new(LineChunk::of(lines.get(done..).unwrap_or_default()));
         self.has_tail = true;
     }
 }

@@ -12,7 +12,8 @@ use super::{Blocks, Store, blocks_of};
 use crate::block::Block;
 use crate::deletion::{Deletion, LineDeletion, LineFilter};
 use crate::errors::{FlushError, Retained};
-use crate::head::logs::LogsHead;
+use crate::head::logs::{Arrivals, LogsHead};
+use crate::head::metrics::MetricsHead;
 use crate::head::{Frozen, Head, Layers, SegmentId};
 use crate::intake::{MetricsWrite, Scratch};
 use crate::log_block::LogBlock;
@@ -77,6 +78,7 @@ impl Store {
         let Layers { fresh, frozen, .. } = self.head().logs;
         let waiting = Waiting { signal: Signal::Logs, is_frozen: frozen.is_some(), is_empty: fresh.is_empty() };
         if self.is_flush_due(&waiting, &mut blocks.since, self.settings.log_flush_bytes, now) {
+            self.freeze_logs(Waiters::Kept);
             self.flush_logs(&mut blocks)?;
             done.flushed = true;
         }
@@ -123,7 +125,7 @@ impl Store {
     }
 
     fn flush_logs(&self, blocks: &mut Blocks<LogBlock>) -> Result<(), FlushError> {
-        self.freeze_logs();
+        self.freeze_logs(Waiters::Moved);
         let Some(frozen) = self.head().logs.frozen else { return Ok(()) };
         let set = blocks.dir.write(&frozen.head, frozen.last, frozen.sequence)?;
         blocks.since = None;
@@ -173,16 +175,29 @@ impl Store {
     }
 
     /// Begins a new head and a new segment; what was there waits to be flushed.
-    fn freeze_logs(&self) {
+    fn freeze_logs(&self, waiters: Waiters) {
         let mut writer = self.lock_writer();
         let logs = self.head().logs;
         if logs.frozen.is_some() || logs.fresh.is_empty() {
             return;
         }
         let Some((last, sequence)) = writer.volume_mut(Signal::Logs).and_then(Volume::close) else { return };
-        let frozen = Some(Frozen { head: Arc::new(logs.fresh), last, sequence });
+        let (mut head, mut next) = (logs.fresh, LogsHead::default());
+        if waiters == Waiters::Kept {
+            // They are written once more, to the new segment. What a crash leaves in both is answered once.
+            let (older, newest) = head.split();
+            let streams: Vec<_> = newest.iter().map(|(labels, lines)| (labels, lines.as_slice())).collect();
+            let entering = Arrivals::copy(&streams, &next);
+            let mut carried = Addition { metrics: MetricsWrite::default(), streams, spans: Vec::new() };
+            // If that fails they move with the others.
+            if writer.write(&mut carried, &MetricsHead::default()).is_ok() {
+                next.enter(entering);
+                head = older;
+            }
+        }
+        let frozen = Some(Frozen { head: Arc::new(head), last, sequence });
         self.change_head(|head| {
-            head.logs.fresh = LogsHead::default();
+            head.logs.fresh = next;
             head.logs.frozen = frozen;
         });
     }
@@ -282,6 +297,15 @@ impl Store {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+}
+
+/// What becomes of the lines of busy streams that wait for others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Waiters {
+    /// They go on waiting.
+    Kept,
+    /// They move to blocks with the rest.
+    Moved,
 }
 
 /// What of a signal is in memory.

@@ -23,6 +23,13 @@ impl LineChunk {
         Self { text: String::with_capacity(bytes), places: Vec::with_capacity(lines), ..Self::default() }
     }
 
+    /// Copies lines, as many as there are and no more room.
+    pub(crate) fn of(lines: &[Line<'_>]) -> Self {
+        let mut chunk = Self::with_capacity(lines.len(), lines.iter().map(|line| line.line.len()).sum());
+        lines.iter().for_each(|line| chunk.push(line.at, line.line, line.metadata));
+        chunk
+    }
+
     /// Adds a line. Texts of more than 4 GiB together do not fit; a write is never so large.
     pub(crate) fn push(&mut self, at: Nanos, line: &str, metadata: &Labels) {
         let Ok(end) = u32::try_from(self.text.len() + line.len()) else { return };

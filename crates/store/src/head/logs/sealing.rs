@@ -12,7 +12,11 @@ use crate::rows::{Line, RowGroup};
 /// Lines that make a row group.
 pub(crate) const SEAL_LINES: usize = 2_048;
 /// Bytes of lines that make one before.
-pub(crate) const SEAL_BYTES: usize = 1 << 20;
+pub(super) const SEAL_BYTES: usize = 1 << 20;
+/// So many of the newest lines wait for others, that come late by another way, to be put in order with them.
+pub(super) const LATE_LINES: usize = 768;
+/// Bytes of lines that wait for that.
+pub(super) const LATE_BYTES: usize = SEAL_BYTES / 4;
 
 /// A row group with lines of one stream and one day.
 #[derive(Clone, Debug)]
@@ -66,6 +70,16 @@ pub(crate) fn put_in_order(lines: &mut Vec<Line<'_>>) {
     });
 }
 
+/// How many lines in order can be sealed so that the newest go on waiting.
+pub(super) fn without_newest(lines: &[Line<'_>]) -> usize {
+    let mut bytes = 0;
+    let waits = |line: &&Line<'_>| {
+        bytes += line.line.len();
+        bytes <= LATE_BYTES
+    };
+    lines.len() - lines.iter().rev().take(LATE_LINES).take_while(waits).count()
+}
+
 /// Cuts lines in order at the edges of days and where a row group is full.
 pub(crate) fn cuts<'a, 'b>(mut lines: &'b [Line<'a>], most: usize) -> impl Iterator<Item = &'b [Line<'a>]> {
     std::iter::from_fn(move || {
@@ -84,12 +98,12 @@ pub(crate) fn cuts<'a, 'b>(mut lines: &'b [Line<'a>], most: usize) -> impl Itera
 }
 
 /// The day an instant lies in.
-fn day_of(at: Nanos) -> i64 {
+pub(super) fn day_of(at: Nanos) -> i64 {
     at.0.div_euclid(DAY * 1_000_000)
 }
 
 /// Seals lines in order as one row group; `None` without a line.
-pub(crate) fn seal(lines: &[Line<'_>]) -> Option<Sealed> {
+pub(super) fn seal(lines: &[Line<'_>]) -> Option<Sealed> {
     let (first, last) = (lines.first()?.at, lines.last()?.at);
     Some(Sealed { group: Arc::new(RowGroup::seal(lines)), first, last })
 }
