@@ -107,7 +107,7 @@ fn ask(store: &Store, query: &str, direction: logql::Direction, limit: usize) ->
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
     fn columns_answer_as_lines_do(first in any_lines(), second in any_lines(), limit in 1..40_usize) {

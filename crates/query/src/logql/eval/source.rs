@@ -11,19 +11,22 @@ use super::Direction;
 use super::narrow::Narrowing;
 use crate::logql::ast::LogExpr;
 
-/// Parts of one stream that overlap in time with each other and with no other part.
-#[derive(Clone, Copy)]
+/// The lines of one stream between two instants, and the parts that have some of them.
 pub(super) struct Source<'s> {
     pub(super) labels: &'s Labels,
-    parts: &'s [LinePart],
-    /// Time of the earliest and the latest line that may count.
+    parts: Vec<&'s LinePart>,
+    /// The first and the last instant that count.
     pub(super) bounds: (Nanos, Nanos),
 }
 
-/// The sources of streams, stream by stream, each in order of time.
+/// How many times more often parts may be read for the sake of not reading them together.
+const SPLIT: usize = 4;
+
+/// The sources of streams, stream by stream, each in order of time. No instant of a stream is in two of them.
 pub(super) fn sources(streams: &[StreamReader]) -> Vec<Source<'_>> {
     let mut sources = Vec::new();
     for stream in streams {
+        let (labels, range) = (stream.labels(), (stream.start(), stream.end()));
         let mut rest = stream.parts();
         while let Some((first, others)) = rest.split_first() {
             let mut last = first.last();
@@ -35,13 +38,47 @@ pub(super) fn sources(streams: &[StreamReader]) -> Vec<Source<'_>> {
                 does
             };
             let count = 1 + others.iter().take_while(overlaps).count();
-            let (parts, after) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+            let (together, after) = rest.split_at_checked(count).unwrap_or((rest, &[]));
             rest = after;
-            let bounds = (first.first().max(stream.start()), last.min(stream.end()));
-            sources.push(Source { labels: stream.labels(), parts, bounds });
+            let bounds: Vec<_> = together.iter().map(|part| (part.first().0, part.last().0)).collect();
+            for (bounds, places) in split(&bounds) {
+                let bounds = (Nanos(bounds.0).max(range.0), Nanos(bounds.1).min(range.1));
+                if bounds.0 <= bounds.1 {
+                    let parts = places.into_iter().filter_map(|place| together.get(place)).collect();
+                    sources.push(Source { labels, parts, bounds });
+                }
+            }
         }
     }
     sources
+}
+
+/// Cuts time where one of overlapping parts begins or ends, so that parts are read together only where they have to be;
+/// what hangs together closely stays so. Parts come in order of their first instants.
+fn split(parts: &[(i64, i64)]) -> Vec<((i64, i64), Vec<usize>)> {
+    let mut edges: Vec<i64> = parts.iter().flat_map(|(first, last)| [*first, last.saturating_add(1)]).collect();
+    edges.sort_unstable();
+    edges.dedup();
+    let mut pieces = Vec::with_capacity(edges.len());
+    let mut active: Vec<usize> = Vec::new();
+    let mut coming = parts.iter().enumerate().peekable();
+    let mut reads = 0;
+    for (from, to) in edges.iter().zip(edges.iter().skip(1)) {
+        while let Some((place, _)) = coming.next_if(|(_, (first, _))| first <= from) {
+            active.push(place);
+        }
+        active.retain(|place| parts.get(*place).is_some_and(|(_, last)| last >= from));
+        reads += active.len();
+        if reads > parts.len() * SPLIT {
+            let first = parts.iter().map(|(first, _)| *first).min().unwrap_or_default();
+            let last = parts.iter().map(|(_, last)| *last).max().unwrap_or_default();
+            return vec![((first, last), (0..parts.len()).collect())];
+        }
+        if !active.is_empty() {
+            pieces.push(((*from, to.saturating_sub(1)), active.clone()));
+        }
+    }
+    pieces
 }
 
 /// Streams that may have lines in the range.
@@ -52,7 +89,7 @@ pub(super) fn streams(log: &LogExpr, snapshot: &Snapshot, (start, end): (Nanos, 
 impl Source<'_> {
     /// The row group that has all lines, and which of its rows they are; `None` when they are elsewhere too.
     pub(super) fn group(&self) -> Option<(Arc<RowGroup>, Range<usize>)> {
-        let [only] = self.parts else { return None };
+        let [only] = self.parts.as_slice() else { return None };
         let PartRows { group, rows } = only.rows()?;
         Some((group, rows.start as usize..rows.end as usize))
     }
@@ -81,7 +118,7 @@ impl Source<'_> {
             });
         }
         let mut lines: Vec<(u32, LogLine)> = Vec::new();
-        for part in self.parts {
+        for part in &self.parts {
             let own = match part.rows() {
                 Some(PartRows { group, rows }) => {
                     let opened = Opened::of_group(group, rows.start as usize..rows.end as usize, narrowing, self);
@@ -225,5 +262,25 @@ fn cut<T>(items: &mut Vec<T>, count: usize, direction: Direction) -> Vec<T> {
             let rest = items.split_off(count);
             std::mem::replace(items, rest)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_cut_where_parts_begin_and_end() {
+        for (case, parts, want) in [
+            ("alone", &[(0, 9)][..], vec![((0, 9), vec![0])]),
+            ("a little", &[(0, 9), (8, 20)], vec![((0, 7), vec![0]), ((8, 9), vec![0, 1]), ((10, 20), vec![1])]),
+            ("inside", &[(0, 9), (3, 4)], vec![((0, 2), vec![0]), ((3, 4), vec![0, 1]), ((5, 9), vec![0])]),
+            ("the same", &[(0, 9), (0, 9)], vec![((0, 9), vec![0, 1])]),
+            ("an instant", &[(0, 5), (5, 5)], vec![((0, 4), vec![0]), ((5, 5), vec![0, 1])]),
+        ] {
+            assert_eq!(split(parts), want, "{case}");
+        }
+        let many: Vec<(i64, i64)> = (0..50).map(|n| (n, 100 + n)).collect();
+        assert_eq!(split(&many), [((0, 149), (0..50).collect())], "all of each other");
     }
 }
