@@ -16,6 +16,7 @@ mod durability;
 mod http;
 mod incident;
 mod lifecycle;
+mod log_files;
 mod mission;
 mod rules;
 mod scraping;

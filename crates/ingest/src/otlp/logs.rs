@@ -1,5 +1,7 @@
 //! Log records.
 
+use std::borrow::Cow;
+
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
@@ -31,12 +33,18 @@ const INDEXED: [&str; 18] = [
     "k8s.job.name",
 ];
 
-type Pairs = Vec<(String, String)>;
+/// Labels that name a service when `service.name` does not, as far as they are among the above; Loki's
+/// `discover_service_name`.
+const NAMES_A_SERVICE: [&str; 3] = ["container_name", "k8s_container_name", "k8s_job_name"];
+
+/// What many lines share is borrowed.
+type Pairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 /// Turns an export request into log lines, as Loki does.
 ///
-/// Some resource attributes become stream labels (a stream always has `service_name`); everything else becomes
-/// structured metadata. A record without any time happened at `received`.
+/// Some resource attributes become stream labels; everything else becomes structured metadata. A stream always has
+/// `service_name`: a container or job stands in for it, else `unknown_service`. A record without any time happened at
+/// `received`.
 #[must_use]
 pub fn logs(request: ExportLogsServiceRequest, received: Nanos) -> Converted {
     convert(request, received, MAX_TEXT)
@@ -50,7 +58,7 @@ pub(super) fn convert(request: ExportLogsServiceRequest, received: Nanos, text_l
         let (labels, resource) = split(attributes(group.resource.unwrap_or_default().attributes));
         let mut lines = Vec::new();
         for scoped in group.scope_logs {
-            let mut common = resource.clone();
+            let mut common = borrowed(&resource);
             scope(scoped.scope.unwrap_or_default(), &mut common);
             for record in scoped.log_records {
                 if text > text_limit {
@@ -81,7 +89,7 @@ pub(super) fn convert(request: ExportLogsServiceRequest, received: Nanos, text_l
 }
 
 /// Stream labels, and what is left for structured metadata.
-fn split(resource: Vec<(String, AttributeValue)>) -> (Labels, Pairs) {
+fn split(resource: Vec<(String, AttributeValue)>) -> (Labels, Pairs<'static>) {
     let (mut indexed, mut rest) = (Vec::new(), Vec::new());
     for (name, value) in resource {
         if INDEXED.contains(&name.as_str()) {
@@ -90,36 +98,45 @@ fn split(resource: Vec<(String, AttributeValue)>) -> (Labels, Pairs) {
             flatten(&label_name(&name), &value, &mut rest);
         }
     }
+    let stand_in = indexed.iter().find(|(name, value)| NAMES_A_SERVICE.contains(&name.as_str()) && !value.is_empty());
+    let stand_in = stand_in.map_or_else(|| "unknown_service".to_owned(), |(_, value)| value.clone());
     let labels = Labels::from_pairs(indexed);
-    let labels =
-        if labels.get("service_name").is_none() { labels.with("service_name", "unknown_service") } else { labels };
+    let labels = if labels.get("service_name").is_none() { labels.with("service_name", &stand_in) } else { labels };
     (labels, rest)
 }
 
-fn scope(scope: InstrumentationScope, into: &mut Pairs) {
-    into.push(("scope_name".to_owned(), scope.name));
-    into.push(("scope_version".to_owned(), scope.version));
+fn borrowed<'a>(pairs: &'a Pairs<'_>) -> Pairs<'a> {
+    pairs.iter().map(|(name, value)| (Cow::Borrowed(&**name), Cow::Borrowed(&**value))).collect()
+}
+
+fn scope(scope: InstrumentationScope, into: &mut Pairs<'_>) {
+    into.push(("scope_name".into(), scope.name.into()));
+    into.push(("scope_version".into(), scope.version.into()));
+    if scope.dropped_attributes_count > 0 {
+        into.push(("scope_dropped_attributes_count".into(), scope.dropped_attributes_count.to_string().into()));
+    }
     for (name, value) in attributes(scope.attributes) {
         flatten(&label_name(&name), &value, into);
     }
 }
 
 /// `None` for a time that does not fit.
-fn line(record: LogRecord, common: &Pairs, received: Nanos) -> Option<LogLine> {
+fn line(record: LogRecord, common: &Pairs<'_>, received: Nanos) -> Option<LogLine> {
     let at = match (record.time_unix_nano, record.observed_time_unix_nano) {
         (0, 0) => received,
         (0, observed) => nanos(observed)?,
         (time, _) => nanos(time)?,
     };
-    let mut metadata = common.clone();
+    let mut metadata = borrowed(common);
     for (name, value) in attributes(record.attributes) {
         flatten(&label_name(&name), &value, &mut metadata);
     }
-    let mut add = |name: &str, value: String| metadata.push((name.to_owned(), value));
+    let mut add = |name: &'static str, value: String| metadata.push((name.into(), value.into()));
     add("severity_text", record.severity_text);
     add("event_name", record.event_name);
     for (name, number) in [
-        ("observed_timestamp", record.observed_time_unix_nano),
+        // Without another time it is the time of the line.
+        ("observed_timestamp", if record.time_unix_nano == 0 { 0 } else { record.observed_time_unix_nano }),
         ("severity_number", u64::try_from(record.severity_number).unwrap_or(0)),
         ("flags", u64::from(record.flags)),
         ("dropped_attributes_count", u64::from(record.dropped_attributes_count)),
@@ -138,7 +155,7 @@ fn line(record: LogRecord, common: &Pairs, received: Nanos) -> Option<LogLine> {
 }
 
 /// A map becomes one pair per leaf, its names joined with `_`.
-fn flatten(name: &str, value: &AttributeValue, into: &mut Pairs) {
+fn flatten(name: &str, value: &AttributeValue, into: &mut Pairs<'_>) {
     match value {
         AttributeValue::Map(pairs) => {
             for (inner, value) in pairs {
@@ -150,6 +167,6 @@ fn flatten(name: &str, value: &AttributeValue, into: &mut Pairs) {
         | AttributeValue::Int(_)
         | AttributeValue::Float(_)
         | AttributeValue::Bytes(_)
-        | AttributeValue::List(_) => into.push((name.to_owned(), text(value))),
+        | AttributeValue::List(_) => into.push((name.to_owned().into(), text(value).into())),
     }
 }

@@ -104,12 +104,38 @@ fn logs_split_labels_from_metadata() {
     insta::assert_snapshot!(shown.join("\n"), @r#"
     {k8s_namespace_name="prod", service_name="api"}
       5 "boom" {flags="1", host_name="h", http_status_code="500", key_1x="0.5", scope_name="lib", severity_number="17", severity_text="ERROR", span_id="00f067aa0ba902b7", trace_id="4bf92f3577b34da6a3ce929d0e0e4736"}
-      6 "{\"a\":[],\"b\":1}" {host_name="h", observed_timestamp="6", scope_name="lib"}
+      6 "{\"a\":[],\"b\":1}" {host_name="h", scope_name="lib"}
       99 "" {host_name="h", scope_name="lib"}
     {service_name="unknown_service"}
       7 "true" {}
     log record of stream `{k8s_namespace_name="prod", service_name="api"}` has a time after the year 2262 (1 refused)
     "#);
+}
+
+#[test]
+fn a_stream_has_a_service_whoever_names_it() {
+    for (attributes, want) in [
+        ("", "unknown_service"),
+        (r#"{"key":"service.name","value":{"stringValue":""}}"#, "unknown_service"),
+        (r#"{"key":"k8s.pod.name","value":{"stringValue":"p"}}"#, "unknown_service"),
+        (
+            r#"{"key":"k8s.container.name","value":{"stringValue":"c"}},{"key":"k8s.job.name","value":{"stringValue":"j"}}"#,
+            "c",
+        ),
+        (
+            r#"{"key":"k8s.container.name","value":{"stringValue":"c"}},{"key":"service.name","value":{"stringValue":"s"}}"#,
+            "s",
+        ),
+    ] {
+        let json = format!(
+            r#"{{"resourceLogs":[{{"resource":{{"attributes":[{attributes}]}},"scopeLogs":[{{"scope":{{"droppedAttributesCount":2}},
+            "logRecords":[{{"timeUnixNano":"5","observedTimeUnixNano":"6"}}]}}]}}]}}"#
+        );
+        let stream = logs(read(&json), Nanos(1)).batch.streams.remove(0);
+        assert_eq!(stream.labels.get("service_name"), Some(want), "{attributes}");
+        let metadata = stream.lines[0].metadata.to_string();
+        assert_eq!(metadata, r#"{observed_timestamp="6", scope_dropped_attributes_count="2"}"#);
+    }
 }
 
 fn metric(body: &str) -> Converted {

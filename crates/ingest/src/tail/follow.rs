@@ -143,11 +143,14 @@ impl<O> Follower<O> {
         self.problem.is_none() && (self.tried < self.size || self.looked == Timestamp::MIN)
     }
 
+    /// Whether something of it was read.
+    pub(super) fn has_begun(&self) -> bool {
+        !self.read.mark.is_empty()
+    }
+
     /// Whether a file that is being discovered begins with what was read of this one.
     pub(super) fn is_copied_in<F: Files<Open = O>>(&self, files: &F, file: &O, size: u64) -> bool {
-        !self.read.mark.is_empty()
-            && self.read.offset <= size
-            && is_marked(files, file, self.read.offset, self.read.mark)
+        self.has_begun() && self.read.offset <= size && is_marked(files, file, self.read.offset, self.read.mark)
     }
 
     pub(super) fn is_open(&self) -> bool {

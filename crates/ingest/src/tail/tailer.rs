@@ -146,28 +146,34 @@ impl<F: Files> Tailer<F> {
     fn discover(&mut self, job: &Arc<TailJob>, paths: &[String], now: Timestamp) {
         let is_first_look = self.begun.insert(job.name.clone());
         self.resume(job, now);
+        let same_job = self.followers.iter().enumerate().filter(|(_, known)| known.job.name == job.name);
+        let mut places: BTreeMap<FileId, usize> = same_job.map(|(at, known)| (known.id, at)).collect();
         for path in paths {
             let Some(seen) = self.files.look(path) else { continue };
-            match self.followers.iter_mut().find(|known| known.job.name == job.name && known.id == seen.id) {
+            match places.get(&seen.id).and_then(|at| self.followers.get_mut(*at)) {
                 Some(known) => {
                     // It was renamed to a name that is meant, too.
                     if known.away.take().is_some() {
                         known.path.clone_from(path);
                     }
                 }
-                None => self.add(job, path, seen.id, is_first_look, now),
+                None => {
+                    places.insert(seen.id, self.followers.len());
+                    self.add(job, path, seen.id, is_first_look, now);
+                }
             }
         }
     }
 
     fn add(&mut self, job: &Arc<TailJob>, path: &str, id: FileId, is_first_look: bool, now: Timestamp) {
         let mut follower = Follower::new(Arc::clone(job), path.to_owned(), id, now);
-        let is_copy = self.files.open(path).is_ok_and(|file| {
-            let size = self.files.seen(&file).map_or(0, |seen| seen.size);
-            let same_job = self.followers.iter().filter(|known| known.job.name == job.name);
-            let mut neighbours = same_job.filter(|known| directory(&known.path) == directory(path));
-            neighbours.any(|known| known.is_copied_in(&self.files, &file, size))
-        });
+        let begun = self.followers.iter().filter(|known| known.has_begun() && known.job.name == job.name);
+        let mut neighbours = begun.filter(|known| directory(&known.path) == directory(path)).peekable();
+        let is_copy = neighbours.peek().is_some()
+            && self.files.open(path).is_ok_and(|file| {
+                let size = self.files.seen(&file).map_or(0, |seen| seen.size);
+                neighbours.any(|known| known.is_copied_in(&self.files, &file, size))
+            });
         // What a copy begins with was read in the original; what is new there is found when the original is cut.
         if is_copy || begins_at_end(job, is_first_look) {
             follower.skip_to_end(&self.files);
