@@ -54,7 +54,7 @@ async fn the_missions_queries_work() {
     let (router, _) = server();
     with_logs(&router).await;
     for (query, lines) in [
-        (r#"{job="aegis-backend"} | json | duration_ms > 1000"#, 2),
+        (r#"{job="aegis-backend"} | json | duration_ms > 1000"#, 1),
         (r#"{job="aegis-backend"} | json | duration_ms > 1000 | __error__="""#, 1),
         (r#"{job="aegis-backend"} | json | level="error""#, 1),
         (r#"{job="aegis-backend"} | __timestamp__ > 1706189398"#, 2),
