@@ -384,6 +384,11 @@ impl<'a> Column<'a> {
         }
     }
 
+    /// Whether all texts have digits, and anything else, in the same places.
+    pub(crate) fn is_uniform(&self) -> bool {
+        matches!(self.kind, Kind::Hex(_))
+    }
+
     /// Whether texts can only be told with the times of the rows.
     pub(crate) fn needs_times(&self) -> bool {
         match &self.kind {

@@ -99,18 +99,33 @@ fn add_column(
     let longest = texts.iter().map(str::len).max().unwrap_or_default();
     let packed = parts.bytes.get(part.offset..).unwrap_or_default();
     let opened = Column::open(packed, rows.len());
+    let is_uniform = opened.as_ref().is_ok_and(Column::is_uniform);
     let is_filtered = opened.is_ok_and(|column| column.is_worth_filter());
     let mut longest_word = None;
     if is_filtered {
-        let mut most = 0;
-        for word in texts.iter().flat_map(|text| filter::words(text.as_bytes())) {
-            most = most.max(word.len());
-            hashes.push(filter::hash(word));
+        // Shorter words are not looked at, so there may be any.
+        let mut most = filter::SHORTEST - 1;
+        // Where every text has its letters in the same places, one tells whether all of them are single words.
+        let is_word = is_uniform && texts.get(0).bytes().all(filter::is_word_byte) && longest >= filter::SHORTEST;
+        if is_word {
+            most = longest;
+            hashes.extend(texts.iter().map(|text| filter::hash(text.as_bytes())));
+        } else {
+            for word in texts.iter().flat_map(|text| filter::words(text.as_bytes())) {
+                most = most.max(word.len());
+                hashes.push(filter::hash(word));
+            }
         }
         longest_word = Some(most);
     }
-    let has_escapes = is_quoted && texts.bytes().contains(['\\', char::REPLACEMENT_CHARACTER]);
+    let has_escapes = is_quoted && may_mean_else(texts.bytes().as_bytes());
     ColumnFacts { part, values: rows.len(), longest, longest_word, is_filtered, has_escapes }
+}
+
+/// Whether parsers may make something else of texts than their letters.
+fn may_mean_else(texts: &[u8]) -> bool {
+    let replaced = || memchr::memmem::find(texts, "\u{fffd}".as_bytes()).is_some();
+    memchr::memchr(b'\\', texts).is_some() || replaced()
 }
 
 /// The parts behind the front, as they grow.

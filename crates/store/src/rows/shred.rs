@@ -226,6 +226,21 @@ fn column_kind(kind: ShapeKind, slot: SlotKind) -> ShapeKind {
     if slot == SlotKind::Metadata { ShapeKind::Text } else { kind }
 }
 
+/// Whether bytes begin with a literal. Most are so short that two registers compare quicker than a call does.
+fn begins_with(bytes: &[u8], literal: &str) -> bool {
+    let literal = literal.as_bytes();
+    let (Some(ours), Some(theirs)) = (bytes.first_chunk::<8>(), literal.first_chunk::<8>()) else {
+        return bytes.len() >= literal.len() && literal.iter().zip(bytes).all(|(a, b)| a == b);
+    };
+    if literal.len() > 16 {
+        return bytes.starts_with(literal);
+    }
+    // The last eight bytes overlap the first.
+    let ends = bytes.get(..literal.len()).and_then(<[u8]>::last_chunk::<8>).zip(literal.last_chunk::<8>());
+    u64::from_le_bytes(*ours) == u64::from_le_bytes(*theirs)
+        && ends.is_some_and(|(ours, theirs)| u64::from_le_bytes(*ours) == u64::from_le_bytes(*theirs))
+}
+
 /// Whether a line has a shape; where its values are then.
 fn fit(shape: &Shape, line: &str, metadata: &Labels, spans: &mut Vec<Range<usize>>) -> bool {
     spans.clear();
@@ -237,7 +252,7 @@ fn fit(shape: &Shape, line: &str, metadata: &Labels, spans: &mut Vec<Range<usize
         // A line that can be taken apart is not kept whole because one before it could not be.
         return false;
     }
-    if !bytes.starts_with(first.as_bytes()) {
+    if !begins_with(bytes, first) {
         return false;
     }
     at += first.len();
@@ -245,7 +260,7 @@ fn fit(shape: &Shape, line: &str, metadata: &Labels, spans: &mut Vec<Range<usize
         let Some(end) = value_end(slot.kind, bytes, at) else { return false };
         spans.push(at..end);
         at = end;
-        if !bytes.get(at..).is_some_and(|rest| rest.starts_with(literal.as_bytes())) {
+        if !bytes.get(at..).is_some_and(|rest| begins_with(rest, literal)) {
             return false;
         }
         at += literal.len();

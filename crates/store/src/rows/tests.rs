@@ -84,11 +84,23 @@ fn a_needle_is_found_in_values_between_them_and_across() {
             ("\"n\":1", &[0, 1, 2]),
             ("4736\",\"n\":12}", &[0]),
             ("no such text", &[]),
+            (":13}", &[1, 2]),
             ("", &[0, 1, 2]),
         ] {
             let found: Vec<usize> = group.candidates(&Needle::new(needle)).unwrap().iter().collect();
             assert_eq!(found, want, "{needle}");
         }
+    }
+}
+
+#[test]
+fn words_too_short_for_the_filter_are_found() {
+    let lines: Vec<_> =
+        ["{\"a\":\"b+\"}", "{\"a\":\"-x c\"}", "{\"a\":\"y=z\"}"].map(|text| line(0, text, &[])).to_vec();
+    let group = seal(&lines);
+    for (needle, want) in [("b+", 0), ("c", 1), ("\"-x", 1), ("y", 2)] {
+        let found: Vec<usize> = group.candidates(&Needle::new(needle)).unwrap().iter().collect();
+        assert_eq!(found, [want], "{needle}");
     }
 }
 
