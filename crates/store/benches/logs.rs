@@ -25,21 +25,19 @@ fn main() {
     let store = open();
     let labels: Vec<Labels> = (0..STREAMS).map(labels).collect();
     let lines = STREAMS * TOGETHER * WRITES;
-    let per = |what: &str, items: usize, millis: f64| {
-        println!("{what:<40} {:>10.3} us each, {millis:>9.1} ms in all", millis * 1e3 / items as f64);
+    let per = |what: &str, items: usize, taken: Taken| {
+        let us = |millis: f64| millis * 1e3 / items as f64;
+        let Taken { millis, busy } = taken;
+        println!("{what:<40} {:>10.3} us each, {millis:>9.1} ms in all; {:.3} us of a CPU", us(millis), us(busy));
     };
     let (begun_with, mut random) = (resident(), 1_u64);
-    let (mut appending, mut keeping, mut text) = (0.0, 0.0, 0);
+    let (mut appending, mut keeping, mut text) = (Taken::default(), Taken::default(), 0);
     for write in 0..WRITES {
         let batch = batch(&labels, write, &mut random);
         text += batch.streams.iter().flat_map(|stream| &stream.lines).map(|line| line.line.len()).sum::<usize>();
-        let begun = Instant::now();
-        store.append(&[batch]).unwrap();
-        appending += begun.elapsed().as_secs_f64() * 1e3;
+        appending.add(|| drop(store.append(&[batch]).unwrap()));
         if write % 50 == 0 {
-            let begun = Instant::now();
-            while store.maintain(now(write)).unwrap().compacted {}
-            keeping += begun.elapsed().as_secs_f64() * 1e3;
+            keeping.add(|| while store.maintain(now(write)).unwrap().compacted {});
         }
     }
     println!("{:<40} {:>10}", "bytes a line", text / lines);
@@ -49,16 +47,16 @@ fn main() {
     let status = store.status().logs;
     println!("{:<40} {:>10} blocks, {} segments", "so far", status.blocks, status.segments);
     reading(&store, "log and blocks");
+    let before: u64 =
+        std::fs::read_dir(dir.path().join("logs")).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
     drop(store);
-    let begun = Instant::now();
-    let store = open();
-    per("open, of all lines", lines, begun.elapsed().as_secs_f64() * 1e3);
-    let begun = Instant::now();
-    store.flush().unwrap();
-    per("flush the rest, of all lines", lines, begun.elapsed().as_secs_f64() * 1e3);
-    let begun = Instant::now();
-    while store.maintain(now(WRITES + 3_000_000)).unwrap().compacted {}
-    per("merge in the end, of all lines", lines, begun.elapsed().as_secs_f64() * 1e3);
+    let mut opened = None;
+    per("open, of all lines", lines, Taken::by(|| opened = Some(open())));
+    let store = opened.unwrap();
+    println!("{:<40} {:>10.1} MB", "of which in the log", before as f64 / 1e6);
+    per("flush the rest, of all lines", lines, Taken::by(|| store.flush().unwrap()));
+    let late = now(WRITES + 3_000_000);
+    per("merge in the end, of all lines", lines, Taken::by(|| while store.maintain(late).unwrap().compacted {}));
     let status = store.status().logs;
     println!(
         "{:<40} {:>10.2} in {} blocks",
@@ -67,6 +65,35 @@ fn main() {
         status.blocks
     );
     reading(&store, "blocks");
+}
+
+/// How long something took.
+#[derive(Clone, Copy, Default)]
+struct Taken {
+    millis: f64,
+    /// Of which a CPU was busy with it.
+    busy: f64,
+}
+
+impl Taken {
+    fn by(work: impl FnOnce()) -> Self {
+        let mut taken = Self::default();
+        taken.add(work);
+        taken
+    }
+
+    fn add(&mut self, work: impl FnOnce()) {
+        let (begun, before) = (Instant::now(), busy());
+        work();
+        self.millis += begun.elapsed().as_secs_f64() * 1e3;
+        self.busy += busy() - before;
+    }
+}
+
+/// Milliseconds for which this process had a CPU, where the system tells.
+fn busy() -> f64 {
+    let told = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    told.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).unwrap_or(0.0) / 1e6
 }
 
 fn now(write: usize) -> Timestamp {

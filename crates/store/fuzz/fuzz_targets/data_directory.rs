@@ -44,6 +44,11 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = store.append(&[written::batch(50)]);
     let _ = store.flush();
     let _ = store.delete(vec![Matcher::equal("job", "api")], TimeRange::new(Timestamp(0), Timestamp(20_000)));
+    for deletion in store.line_deletions().iter().take(1) {
+        let _ = store.cancel_line_deletion(deletion.id);
+    }
+    let _ = store.delete_lines(Timestamp(0), written::lines(Nanos(4_000_000_000)));
+    ask(&store.snapshot());
     let _ = store.clean();
     let _ = store.maintain(Timestamp(1 << 40));
     ask(&store.snapshot());
@@ -63,6 +68,7 @@ fn ask(snapshot: &Snapshot) {
             let _ = reader.latest(all);
         }
         let _ = snapshot.streams(matchers, Nanos(i64::MIN), Nanos(i64::MAX));
+        let _ = snapshot.stream_labels(matchers, Nanos(1_000_000_001), Nanos(4_000_000_000));
     }
     let _ = snapshot.metadata();
     for trace in snapshot.traces(all) {

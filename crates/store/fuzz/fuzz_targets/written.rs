@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use aegis_store::{Disk as _, MemoryDisk, Store, StoreSettings};
+use aegis_store::{Disk as _, LineFilter, LineFilterOp, LineSelection, MemoryDisk, Store, StoreSettings};
 use signal::{
     AttributeValue, BucketSpan, Buckets, Exemplar, Histogram, HistogramSample, Labels, LogLine, Matcher, MetricKind,
     MetricMetadata, Nanos, Sample, SeriesWrite, Span, SpanEvent, SpanId, SpanKind, SpanLink, SpanStatus, StreamWrite,
@@ -60,6 +60,8 @@ impl Written {
         }
         let range = TimeRange::new(Timestamp(14_000), Timestamp(16_000));
         store.delete(vec![Matcher::equal("job", "api")], range).expect("an empty disk takes everything");
+        store.delete_lines(Timestamp(0), lines(Nanos(1_000_000_001))).expect("an empty disk takes everything");
+        store.append(&[batch(7)]).expect("an empty disk takes everything");
         drop(store);
         let mut files: Vec<_> = disk.files().into_iter().filter_map(|path| File::read(&disk, path)).collect();
         assert!(files.iter().filter(|file| matches!(file.checks, Checks::Block { .. })).count() > 1, "blocks");
@@ -85,6 +87,11 @@ impl File {
         let bytes = disk.read(&path).ok()?;
         let (bytes, checks) = match bytes.get(..5) {
             Some(b"AEGBL") => unpacked(&bytes)?,
+            Some(b"AEGLO") => {
+                let end = bytes.len().checked_sub(24)?;
+                let footer = u64::from_le_bytes(*bytes.get(end..)?.first_chunk()?) as usize;
+                (bytes, Checks::Block { pages: Vec::new(), footer })
+            }
             Some(b"AEGMA") => (bytes, Checks::Manifest),
             Some(b"AEGIS") => (bytes, Checks::Segment),
             _ => (bytes, Checks::Nothing),
@@ -257,6 +264,17 @@ pub fn batch(number: i64) -> WriteBatch {
         _ => batch.spans.push(span(number)),
     }
     batch
+}
+
+/// The lines of the API until an instant, which hold one text and not another.
+pub fn lines(end: Nanos) -> LineSelection {
+    let filter = |op, text: &str| LineFilter::new(op, text).expect("a text of our own");
+    LineSelection {
+        matchers: vec![Matcher::equal("job", "api")],
+        start: Nanos(0),
+        end,
+        filters: vec![filter(LineFilterOp::Contains, "line"), filter(LineFilterOp::MatchesNot, "l[0-9]")],
+    }
 }
 
 fn histogram(value: f64) -> Histogram {

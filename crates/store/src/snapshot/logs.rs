@@ -10,7 +10,7 @@ use super::{Snapshot, Stream};
 use crate::blocks::OpenBlock;
 use crate::blocks::logs::unreadable;
 use crate::column::Rows;
-use crate::deletion::DeletedLines;
+use crate::deletion::{DeletedLines, Deletion};
 use crate::head::logs::{LineChunk, StreamHead, in_order};
 use crate::log_block::{LogBlock, Run};
 use crate::retention::Floors;
@@ -319,9 +319,10 @@ impl Snapshot {
         let mut found: BTreeMap<Labels, StreamReader> = BTreeMap::new();
         let begin = |labels: &Labels| StreamReader::new(labels, start.max(floors.of(labels)), end);
         for block in logs.blocks.near(TimeRange::new(start.to_timestamp(), end.to_timestamp())) {
+            let deletions = logs.blocks.deletions.iter().filter(|deletion| block.is_touched(deletion));
+            let deletions: Vec<&Deletion> = deletions.collect();
             for (labels, runs) in block.block.select(matchers) {
-                let deletions = logs.blocks.deletions.iter();
-                let concerned = deletions.filter(|deletion| block.is_touched(deletion) && deletion.concerns(labels));
+                let concerned = deletions.iter().filter(|deletion| deletion.concerns(labels));
                 let deleted: Vec<&DeletedLines> = concerned.filter_map(|deletion| deletion.lines.as_ref()).collect();
                 let reader = match found.get_mut(labels) {
                     Some(reader) => reader,
