@@ -11,8 +11,8 @@
 
 use std::time::Instant;
 
-use aegis_detect::templates::{Miner, MinerLimits};
-use signal::Nanos;
+use aegis_detect::templates::{Miner, MinerLimits, StreamMiner, StreamMinerLimits};
+use signal::{Labels, LogLine, Nanos, StreamWrite, Timestamp};
 
 const LINES: usize = 200_000;
 
@@ -69,6 +69,9 @@ fn main() {
     for (name, lines) in &cases {
         mined(name, lines, 5);
     }
+    for (name, lines) in &cases {
+        as_they_come(name, lines);
+    }
     if let Ok(file) = std::env::var("TEMPLATE_LINES") {
         let lines: Vec<String> = std::fs::read_to_string(&file).unwrap().lines().map(str::to_owned).collect();
         mined(&file, &lines, 2_000_000 / lines.len().max(1) + 1);
@@ -91,5 +94,31 @@ fn mined(name: &str, lines: &[String], times: usize) {
         seconds * 1e9 / count,
         miner.len(),
         miner.dropped()
+    );
+}
+
+/// What a server spends on lines of twenty streams that come as fast as they can: 400,000 a second.
+fn as_they_come(name: &str, lines: &[String]) {
+    let limits = StreamMinerLimits::default();
+    let mut miner = StreamMiner::new(Miner::new(limits.miner), limits);
+    let labels: Vec<Labels> = (0..20).map(|number| Labels::from_pairs([("job", format!("job-{number}"))])).collect();
+    let line = |line: &String| LogLine { at: Nanos(0), line: line.clone(), metadata: Labels::empty() };
+    let batches = lines.chunks(1_000).zip(labels.iter().cycle());
+    let batches: Vec<[StreamWrite; 1]> = batches
+        .map(|(lines, labels)| [StreamWrite { labels: labels.clone(), lines: lines.iter().map(line).collect() }])
+        .collect();
+    let (mut count, mut mined) = (0, 0);
+    let begun = Instant::now();
+    for _ in 0..20 {
+        for batch in &batches {
+            mined += miner.observe(batch, Timestamp(count / 400)).mined;
+            count += batch[0].lines.len() as i64;
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    println!(
+        "{name:<32} {:>8.1} ns each as they come, one in {:.0} looked at",
+        seconds * 1e9 / count as f64,
+        count as f64 / mined as f64
     );
 }

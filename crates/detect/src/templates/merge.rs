@@ -7,12 +7,16 @@ use super::pattern::PatternWord;
 /// Words at which templates that become one may differ.
 const PLACES: u32 = 3;
 /// How many templates a new one is compared with, the newest first, and how many ways to differ are weighed.
-const COMPARED: usize = 256;
+const COMPARED: usize = 128;
 const WAYS: usize = 32;
 /// Sets of varying places in one shape; each costs a look for lines that are not known yet.
 const WILD_SETS: usize = 64;
 /// How many different plain words at a place make it vary: fewer may be states, verbs or kinds.
 const MANY_WORDS: usize = 6;
+/// The same where one word differs between many that are equal.
+const MANY_AMONG: usize = 4;
+/// How many equal words are many.
+const AMONG: usize = 5;
 /// The same where they are names: `getUser`, `user_id`, `com.shop.Cart`, `user=anna`.
 const MANY_NAMES: usize = 3;
 /// The same where one of them says that there is nothing, or a field holds both numbers and words.
@@ -56,12 +60,13 @@ impl Miner {
         if says == 0 || says < usize::try_from(wilds.count_ones()).unwrap_or(usize::MAX) {
             return false;
         }
+        let plain = if says >= AMONG && places.count_ones() == 1 { MANY_AMONG } else { MANY_WORDS };
         // A single common word proves little.
         let factor = if says == 1 { 2 } else { 1 };
         words().filter(|(at, _)| places & bit(*at) != 0).all(|(at, word)| {
             let theirs = others().filter_map(|other| other.pattern.words.get(at));
             let words: Vec<&PatternWord> = theirs.chain([word]).collect();
-            words.len() >= enough(&words) * factor
+            words.len() >= enough(&words, plain) * factor
         })
     }
 
@@ -121,8 +126,8 @@ impl Miner {
     }
 }
 
-/// How many of such words it takes to see that they vary.
-fn enough(words: &[&PatternWord]) -> usize {
+/// How many of such words it takes to see that they vary, if it takes `plain` plain ones.
+fn enough(words: &[&PatternWord], plain: usize) -> usize {
     let masked = words.iter().filter(|word| word.text.contains(ANY)).count();
     let is_mixed = masked > 0 && masked < words.len();
     let is_field = words.iter().any(|word| word.split().0.ends_with('='));
@@ -130,7 +135,7 @@ fn enough(words: &[&PatternWord]) -> usize {
         return NOTHING_OR_SOME;
     }
     let names = words.iter().filter(|word| is_name(word)).count();
-    if names * 2 > words.len() { MANY_NAMES } else { MANY_WORDS }
+    if names * 2 > words.len() { MANY_NAMES } else { plain }
 }
 
 fn says_nothing(text: &str) -> bool {

@@ -33,7 +33,7 @@ pub struct StreamMinerLimits {
     /// Lines of one stream that are looked at in a second; 1,000 by default. Of more lines one in 2, 4, 8 … is looked
     /// at, and counts for as many.
     pub stream_lines: u32,
-    /// The same for all streams together; 50,000 by default.
+    /// The same for all streams together; 20,000 by default.
     pub lines: u32,
     /// Streams whose rates are kept apart; 10,000 by default.
     pub streams: usize,
@@ -41,7 +41,7 @@ pub struct StreamMinerLimits {
 
 impl Default for StreamMinerLimits {
     fn default() -> Self {
-        Self { miner: MinerLimits::default(), series: 5_000, stream_lines: 1_000, lines: 50_000, streams: 10_000 }
+        Self { miner: MinerLimits::default(), series: 5_000, stream_lines: 1_000, lines: 20_000, streams: 10_000 }
     }
 }
 

@@ -56,7 +56,7 @@ fn values_are_masked() {
 #[test]
 fn templates_become_one_when_their_words_vary() {
     type Case = (&'static str, &'static [&'static str], &'static [&'static str]);
-    let cases: [Case; 9] = [
+    let cases: [Case; 10] = [
         (
             "few words are kinds",
             &["VM started now", "VM paused now", "VM resumed now", "VM stopped now"],
@@ -92,6 +92,16 @@ fn templates_become_one_when_their_words_vary() {
             "not everything may vary",
             &["aB cD", "bB dD", "cB eD", "dB fD", "eB gD", "fB hD"],
             &["aB cD", "bB dD", "cB eD", "dB fD", "eB gD", "fB hD"],
+        ),
+        (
+            "one word among many equal ones",
+            &[
+                "login of anna from 1 was refused here",
+                "login of bert from 2 was refused here",
+                "login of carl from 3 was refused here",
+                "login of dora from 4 was refused here",
+            ],
+            &["login of <*> from <*> was refused here"],
         ),
         (
             "two places at once",
