@@ -9,7 +9,7 @@ use store::{Field, Needle, RowGroup, Rows, RowsError, Shape, ShapeKind, Slot, Sl
 
 use crate::logql::ast::{Comparison, LabelFilter, LineOp, LineTerm, Quantity, Stage};
 use crate::logql::pipeline::{Error, TIMESTAMP, compares, sanitize};
-use crate::logql::units::{parse_bytes, parse_duration};
+use crate::logql::units::{read_bytes, read_duration, read_float};
 
 /// Conditions that all must hold.
 #[derive(Debug, Default)]
@@ -311,15 +311,14 @@ fn compare(
     let order = |text: &str| -> Option<Option<std::cmp::Ordering>> {
         match with {
             Quantity::Number(literal) => {
-                let with: f64 = literal.parse().ok()?;
-                Some(text.parse::<f64>().ok()?.partial_cmp(&with))
+                Some(read_float(text).ok()?.partial_cmp(&read_float(literal).ok()?))
             }
-            Quantity::Duration(nanos) => Some(Some(parse_duration(text).ok()?.cmp(nanos))),
-            Quantity::Bytes(bytes) => Some(Some(parse_bytes(text)?.cmp(bytes))),
+            Quantity::Duration(nanos) => Some(Some(read_duration(text).ok()?.cmp(nanos))),
+            Quantity::Bytes(bytes) => Some(Some(read_bytes(text).ok()?.cmp(bytes))),
         }
     };
     if let (Quantity::Number(literal), Field::Numbers(numbers)) = (with, group.field(column)?) {
-        let Ok(with) = literal.parse::<f64>() else { return Ok(Rows::all(group.rows() as usize)) };
+        let Ok(with) = read_float(literal) else { return Ok(Rows::all(group.rows() as usize)) };
         let found = Rows::of(&numbers, |number| holds(op, number.partial_cmp(&with)));
         return group.spread(column, found);
     }
