@@ -366,6 +366,57 @@ fn many_small_streams_share_row_groups() {
 }
 
 #[test]
+fn a_reader_sees_whole_writes_while_they_move() {
+    let store = Arc::new(open_with(&MemoryDisk::new(), StoreSettings { log_flush_bytes: 20_000, ..settings() }));
+    let writer = std::thread::spawn({
+        let store = Arc::clone(&store);
+        move || (0..30).for_each(|part| write_busy(&store, part).unwrap())
+    });
+    let keeper = std::thread::spawn({
+        let store = Arc::clone(&store);
+        move || {
+            let mut now = 0;
+            while Arc::strong_count(&store) > 2 {
+                now += 1;
+                store.maintain(Timestamp(now)).unwrap();
+                if now % 7 == 0 {
+                    store.flush().unwrap();
+                }
+            }
+        }
+    });
+    let mut before = 0;
+    while !writer.is_finished() {
+        let found = found(&store);
+        let times: Vec<i64> = found.values().flatten().map(|line| line.0).collect();
+        assert!(times.len() >= before && times.len() % 1_000 == 0, "{before}, then {}", times.len());
+        assert!(times.iter().copied().eq(0..times.len() as i64));
+        before = times.len();
+    }
+    writer.join().unwrap();
+    let rest = found(&store).values().map(Vec::len).sum::<usize>();
+    assert_eq!(rest, 30_000);
+    drop(store);
+    keeper.join().unwrap();
+}
+
+#[test]
+fn small_row_groups_are_put_together() {
+    let disk = MemoryDisk::new();
+    let store = open(&disk);
+    let parts = |store: &Store| store.snapshot().find_streams(&[], EVER.0, EVER.1)[0].parts().len();
+    for round in 0..16 {
+        let texts: Vec<(i64, &str)> = (round * 300..round * 300 + 300).map(|at| (at, "text")).collect();
+        write(&store, "api", &texts);
+        store.flush().unwrap();
+        while store.maintain(Timestamp(0)).unwrap().compacted {}
+    }
+    while store.maintain(Timestamp(30 * DAY)).unwrap().compacted {}
+    assert_eq!(found(&store)[r#"{app="api"}"#].len(), 4_800);
+    assert!(parts(&store) <= 4, "{}", parts(&store));
+}
+
+#[test]
 fn streams_are_named_where_they_have_lines() {
     let disk = MemoryDisk::new();
     let store = open(&disk);

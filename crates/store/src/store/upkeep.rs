@@ -245,19 +245,15 @@ impl Store {
         Ok(is_cancelled)
     }
 
-    /// Gives back the space of everything deleted.
+    /// Gives back the space of all deleted samples. That of lines comes back when their deletion can no longer be cancelled.
     ///
     /// # Errors
     /// [`FlushError`] when a block cannot be rewritten.
     pub fn clean(&self) -> Result<(), FlushError> {
         let mut blocks = self.lock_blocks();
-        let metrics = blocks.dir.clean();
+        let cleaned = blocks.dir.clean();
         self.change_head(|head| head.metrics.blocks = blocks.dir.set().clone());
-        drop(blocks);
-        let mut blocks = self.lock_log_blocks();
-        let logs = blocks.dir.clean();
-        self.change_head(|head| head.logs.blocks = blocks.dir.set().clone());
-        metrics.and(logs.map(drop))
+        cleaned.map(drop)
     }
 
     /// Makes `dir` a data directory with everything acknowledged so far. On the same file system it takes no more space

@@ -11,12 +11,14 @@ use crate::block_file::BlockError;
 use crate::blocks::{MergeJob, OpenBlock};
 use crate::column::Rows;
 use crate::deletion::Deletion;
-use crate::head::logs::put_in_order;
+use crate::head::logs::{SEAL_LINES, put_in_order};
 use crate::log_block::{LogBlock, Run};
 use crate::rows::{Line, RowGroup, RowsError};
 
 /// Lines of a row group that is made anew.
 const ANEW: usize = 8_192;
+/// Lines of a row group that is large enough to stay.
+const LARGE: usize = SEAL_LINES / 2;
 /// Lines that are put in order at once, at most: a stream whose parts all overlap may stay partly out of order.
 const TOGETHER: usize = 32 * ANEW;
 
@@ -91,8 +93,11 @@ fn merge_stream(filling: &mut Filling<'_>, stretches: &[Stretch<'_>], wanted: &W
         let run = stretch.run;
         let next = later.peek().map(|next| next.run.first);
         let is_apart = until.is_none_or(|until| until < run.first) && next.is_none_or(|next| run.last < next);
+        // A small group is made anew only where there is another to put it together with.
+        let is_alone = loose.is_empty() && later.peek().is_none_or(|next| next.run.rows.len() >= LARGE);
+        let is_large = run.rows.len() >= LARGE || (run.rows.len() >= SHARED && is_alone);
         let group = stretch.block.block.group(run.group)?;
-        if is_apart && wanted.has_all(run) && run.rows == (0..group.rows()) && group.rows() as usize >= SHARED {
+        if is_apart && is_large && wanted.has_all(run) && run.rows == (0..group.rows()) {
             push_loose(filling, &mut loose, None)?;
             filling.push_group(&group, run.first, run.last)?;
             continue;
