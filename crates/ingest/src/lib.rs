@@ -36,6 +36,7 @@ mod rejection;
 pub mod relabel;
 pub mod remote_write;
 pub mod scrape;
+pub mod syslog;
 pub mod tail;
 mod wire;
 

@@ -59,6 +59,13 @@ impl Entry {
         Self { at, labels, line, from, metadata: Vec::new(), initial, extracted: Vec::new() }
     }
 
+    /// The same line with facts beside it.
+    #[must_use]
+    pub fn with_metadata<'a>(mut self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        self.metadata.extend(pairs.into_iter().map(|(name, value)| (Arc::from(name), value.to_owned())));
+        self
+    }
+
     /// The labels of its stream, and the line to write there.
     #[must_use]
     pub fn into_line(self) -> (Labels, LogLine) {
