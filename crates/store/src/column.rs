@@ -273,9 +273,12 @@ impl<'a> Column<'a> {
                 Kind::Dictionary(coded) => {
                     rows.iter().try_for_each(|row| out.push(coded.get(*row as usize)?.as_bytes()))
                 }
-                Kind::Hex(hex) => each(places, out, |row, out| hex.get(row, out)),
-                Kind::Numbers(numbers) => each(places, out, |row, out| numbers.get(row, times, out)),
-                Kind::Times(instants) => each(places, out, |row, out| instants.get(row, times, out)),
+                Kind::Hex(hex) => rows.iter().try_for_each(|row| {
+                    hex.get(*row as usize, &mut out.bytes)?;
+                    out.end()
+                }),
+                Kind::Numbers(numbers) => numbers.pick(rows, times, out),
+                Kind::Times(instants) => instants.pick(rows, times, out),
                 Kind::Text(text) => text.pick(places, out),
                 Kind::Sparse(sparse) => sparse.pick(rows, times, out),
                 Kind::Pattern(pattern) => pattern.pick(places, out),
@@ -417,17 +420,6 @@ fn all_or_none(is_all: bool, rows: usize) -> Rows {
 fn repeat(text: &str, rows: usize, out: &mut Filling) -> Result<(), DecodeError> {
     out.reserve(rows, rows.saturating_mul(text.len()));
     (0..rows).try_for_each(|_| out.push(text.as_bytes()))
-}
-
-fn each(
-    mut rows: impl Iterator<Item = usize>,
-    out: &mut Filling,
-    get: impl Fn(usize, &mut Vec<u8>) -> Result<(), DecodeError>,
-) -> Result<(), DecodeError> {
-    rows.try_for_each(|row| {
-        get(row, &mut out.bytes)?;
-        out.end()
-    })
 }
 
 /// The texts in which the needle is.

@@ -239,22 +239,36 @@ impl<'a> Numbers<'a> {
         Ok(())
     }
 
+    pub(super) fn pick(&self, rows: &[u32], times: &[i64], out: &mut Filling) -> Result<(), DecodeError> {
+        let mut numbers = Vec::with_capacity(rows.len());
+        self.packed.pick(rows, &mut numbers)?;
+        for (row, number) in rows.iter().zip(numbers) {
+            self.put(number.wrapping_add(self.base(*row as usize, times)), &mut out.bytes);
+            out.end()?;
+        }
+        Ok(())
+    }
+
     /// The values as floats, if they are nothing but numbers and need no times.
     pub(super) fn numbers(&self) -> Result<Option<Vec<f64>>, DecodeError> {
-        /// Whole numbers up to here, and powers of ten up to the twenty-second, are floats without loss, so that one
-        /// division rounds as reading the text would.
-        const EXACT: u64 = 1 << 53;
         if self.affix != Affix::default() || self.clock > 0 {
             return Ok(None);
         }
-        let mut floats: Vec<f64> = Vec::new();
+        // Powers of ten up to the twenty-second are floats without loss, so that one division of a number that is one too
+        // rounds as reading the text would.
         let scale = 10_f64.powi(self.decimals as i32);
+        let mut floats: Vec<f64> = Vec::with_capacity(self.packed.len());
         let mut text = Vec::new();
         self.packed.each_group(|numbers| {
-            if self.decimals == 0 {
+            let start = floats.len();
+            if are_short(numbers) {
+                floats.extend(numbers.iter().map(short_float));
+                if self.decimals > 0 {
+                    let added = floats.get_mut(start..).unwrap_or_default();
+                    added.iter_mut().for_each(|float| *float /= scale);
+                }
+            } else if self.decimals == 0 {
                 floats.extend(numbers.iter().map(|number| *number as f64));
-            } else if numbers.iter().all(|number| number.unsigned_abs() <= EXACT) {
-                floats.extend(numbers.iter().map(|number| *number as f64 / scale));
             } else {
                 floats.extend(numbers.iter().map(|number| {
                     text.clear();
@@ -316,6 +330,19 @@ impl<'a> Numbers<'a> {
         }
         out.extend_from_slice(self.affix.suffix);
     }
+}
+
+const HALF: i64 = 1 << 51;
+
+/// Whether all are from -2^51 to below 2^51.
+fn are_short(numbers: &[i64]) -> bool {
+    numbers.iter().fold(0, |all, number| all | number.wrapping_add(HALF).cast_unsigned()) < 1 << 52
+}
+
+/// A short number as a float: written into the bits of one in which they are units. Several at once, unlike `as`.
+fn short_float(number: &i64) -> f64 {
+    const UNITS: f64 = ((1_i64 << 52) + HALF) as f64;
+    f64::from_bits(UNITS.to_bits().wrapping_add_signed(*number)) - UNITS
 }
 
 /// Writes a number with its point.

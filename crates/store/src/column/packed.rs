@@ -9,10 +9,10 @@
 //!          | 1 group*
 //! group   := width (7 bits) and "has patches" (1 bit), least (signed, from the least of the group before), bits,
 //!            patches?
-//! patches := count (a byte), place* (a byte each), (what is above the width: varint)*
+//! patches := count (a byte), width (a byte), place* (a byte each), what is above the group's width in so many bits
 //! ```
 
-use crate::wire::{DecodeError, Reader, put_signed, put_varint};
+use crate::wire::{DecodeError, Reader, put_signed};
 
 /// Numbers that share a width.
 const GROUP: usize = 128;
@@ -58,8 +58,9 @@ fn put_group(group: &[i64], least: i64, before: i64, out: &mut Vec<u8>) {
     };
     let patches = || group.iter().enumerate().filter_map(over);
     out.push(patches().count() as u8);
+    out.push((widest - width) as u8);
     patches().for_each(|(place, _)| out.push(place));
-    patches().for_each(|(_, over)| put_varint(out, over));
+    put_bits(patches().map(|(_, over)| over), widest - width, out);
 }
 
 /// The width that makes the group shortest.
@@ -82,10 +83,8 @@ fn best_width(group: &[i64], least: i64, widest: u32) -> u32 {
         if longer > MOST_PATCHES {
             break;
         }
-        // A patch is a byte for the place, and a byte for seven bits of what is above.
-        let lengths = counts.iter().zip(0_u32..).skip(width as usize + 1);
-        let patches: u32 = lengths.map(|(count, length)| count * 8 * (1 + (length - width).div_ceil(7))).sum();
-        let bits = len * width + 8 + patches;
+        // A patch is a byte for the place, and the bits that are above.
+        let bits = len * width + 16 + longer * (8 + widest - width);
         // Patches are slower to read, so a small saving is not worth it.
         if bits + bits / 16 < best {
             (best, best_width) = (bits, width);
@@ -142,6 +141,11 @@ impl<'a> Packed<'a> {
         Self { bytes, count }
     }
 
+    /// How many numbers there are, at most as many as a row group has rows.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
     /// Adds all numbers to `out`.
     pub(super) fn unpack(&self, out: &mut Vec<i64>) -> Result<(), DecodeError> {
         out.reserve(self.count.min(1 << 16));
@@ -184,11 +188,33 @@ impl<'a> Packed<'a> {
         let mut first = 0;
         while let Some(group) = groups.next()? {
             if row < first + GROUP {
-                return group.get(row - first);
+                return Ok(group.get(row - first));
             }
             first += GROUP;
         }
         Err(ENDS_EARLY)
+    }
+
+    /// Adds the numbers of some rows, in ascending order, to `out`.
+    pub(super) fn pick(&self, rows: &[u32], out: &mut Vec<i64>) -> Result<(), DecodeError> {
+        let mut groups = match self.shape()? {
+            Shape::Same(value) => {
+                out.extend(rows.iter().map(|_| value));
+                return Ok(());
+            }
+            Shape::Groups(groups) => groups,
+        };
+        let (mut group, mut first) = (groups.next()?, 0);
+        for row in rows {
+            let row = *row as usize;
+            while row >= first + GROUP {
+                group = groups.next()?;
+                first += GROUP;
+            }
+            let inside = row.checked_sub(first).ok_or(DecodeError("rows are not in ascending order"))?;
+            out.push(group.as_ref().filter(|group| inside < group.count).ok_or(ENDS_EARLY)?.get(inside));
+        }
+        Ok(())
     }
 
     fn shape(&self) -> Result<Shape<'a>, DecodeError> {
@@ -229,14 +255,15 @@ impl<'a> Groups<'a> {
         }
         self.least = self.least.wrapping_add(self.reader.signed()?);
         let bits = take(&mut self.reader, bits_len(count, width))?;
-        let mut group = Group { count, width, least: self.least, bits, places: &[], over: self.reader };
+        let mut group = Group { count, width, least: self.least, bits, places: &[], over: &[], over_width: 0 };
         if shape & PATCHED != 0 {
             let patches = usize::from(self.reader.byte()?);
-            group.places = take(&mut self.reader, patches)?;
-            group.over = self.reader;
-            for _ in 0..patches {
-                self.reader.varint()?;
+            group.over_width = u32::from(self.reader.byte()?);
+            if group.over_width > 64 {
+                return Err(UNKNOWN);
             }
+            group.places = take(&mut self.reader, patches)?;
+            group.over = take(&mut self.reader, bits_len(patches, group.over_width))?;
         }
         Ok(Some(group))
     }
@@ -255,34 +282,29 @@ struct Group<'a> {
     least: i64,
     bits: &'a [u8],
     places: &'a [u8],
-    over: Reader<'a>,
+    over: &'a [u8],
+    over_width: u32,
 }
 
 impl Group<'_> {
     fn unpack(&self, slots: &mut [i64]) -> Result<(), DecodeError> {
         let least = self.least;
         unpack_bits(self.bits, self.width, slots, |value| least.wrapping_add(value.cast_signed()));
-        let mut over = self.over;
-        for place in self.places {
-            let over = self.patch(over.varint()?);
+        for (patch, place) in self.places.iter().enumerate() {
             let slot = slots.get_mut(usize::from(*place)).ok_or(UNKNOWN)?;
-            *slot = slot.wrapping_add(over);
+            *slot = slot.wrapping_add(self.patch(patch));
         }
         Ok(())
     }
 
-    fn get(&self, row: usize) -> Result<i64, DecodeError> {
+    fn get(&self, row: usize) -> i64 {
         let value = self.least.wrapping_add(bits_at(self.bits, self.width, row).cast_signed());
-        let Some(patch) = self.places.iter().position(|place| usize::from(*place) == row) else { return Ok(value) };
-        let mut over = self.over;
-        for _ in 0..patch {
-            over.varint()?;
-        }
-        Ok(value.wrapping_add(self.patch(over.varint()?)))
+        let patch = self.places.iter().position(|place| usize::from(*place) == row);
+        patch.map_or(value, |patch| value.wrapping_add(self.patch(patch)))
     }
 
-    fn patch(&self, over: u64) -> i64 {
-        over.checked_shl(self.width).unwrap_or_default().cast_signed()
+    fn patch(&self, number: usize) -> i64 {
+        bits_at(self.over, self.over_width, number).checked_shl(self.width).unwrap_or_default().cast_signed()
     }
 }
 

@@ -235,6 +235,19 @@ impl<'a> Times<'a> {
         Ok(())
     }
 
+    pub(super) fn pick(&self, rows: &[u32], times: &[i64], out: &mut Filling) -> Result<(), DecodeError> {
+        let mut distances = Vec::with_capacity(rows.len());
+        self.packed.pick(rows, &mut distances)?;
+        let mut writer = Writer::new(self.layout);
+        let unit = self.layout.unit();
+        for (row, distance) in rows.iter().zip(distances) {
+            let base = times.get(*row as usize).map_or(0, |time| time.div_euclid(unit));
+            writer.put(distance.wrapping_add(base), &mut out.bytes)?;
+            out.end()?;
+        }
+        Ok(())
+    }
+
     pub(super) fn get(&self, row: usize, times: &[i64], out: &mut Vec<u8>) -> Result<(), DecodeError> {
         let base = times.get(row).map_or(0, |time| time.div_euclid(self.layout.unit()));
         Writer::new(self.layout).put(self.packed.get(row)?.wrapping_add(base), out)
