@@ -19,9 +19,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn};
-use axum::response::Response;
+use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
 use query::Cancel;
 use query::logql::{self, Direction, Expr, RangeQuery};
@@ -106,8 +107,15 @@ pub(crate) fn routes(handles: Handles) -> Router {
         .nest("/loki/loki/api/v1", api)
         .nest("/api/prom", old)
         .nest("/loki", root.clone())
+        .route("/loki/prometheus/{*rest}", get(to_prometheus))
         .merge(root)
         .with_state(handles)
+}
+
+/// Data sources whose URL ends in `/loki` look for rules and alerts below it.
+async fn to_prometheus(uri: Uri) -> Redirect {
+    let whole = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    Redirect::temporary(whole.strip_prefix("/loki").unwrap_or(whole))
 }
 
 impl Handles {
@@ -117,12 +125,12 @@ impl Handles {
         T: Send + 'static,
         F: FnOnce(&Snapshot, &Cancel) -> T + Send + 'static,
     {
-        self.reader.run(None, work).await.map_err(|error| match error {
-            QueryError::Timeout | QueryError::Queued => {
-                Refusal::bad(TIMED_OUT).with_status(StatusCode::GATEWAY_TIMEOUT)
-            }
-            QueryError::Defect | QueryError::Stopped => Refusal::from(error),
-        })
+        self.reader.run(None, work).await.map_err(timed_out)
+    }
+
+    /// The same for what indexes answer, on the thread that asks.
+    async fn look<T>(&self, work: impl FnOnce(&Snapshot) -> T) -> Result<T, Refusal> {
+        self.reader.run_briefly(work).await.map_err(timed_out)
     }
 
     /// Evaluates a query over a snapshot and writes the answer.
@@ -145,6 +153,13 @@ impl Handles {
             Ok(answer::query(&found, &shape, now().since(begun)))
         });
         Ok(json::response(body.await??))
+    }
+}
+
+fn timed_out(error: QueryError) -> Refusal {
+    match error {
+        QueryError::Timeout | QueryError::Queued => Refusal::bad(TIMED_OUT).with_status(StatusCode::GATEWAY_TIMEOUT),
+        QueryError::Defect | QueryError::Stopped => Refusal::from(error),
     }
 }
 
@@ -203,7 +218,7 @@ fn selector(text: &str) -> Result<Vec<Matcher>, Refusal> {
 async fn label_names(State(handles): State<Handles>, params: Params) -> Reply {
     let Window { start, end } = Window::read(&params, &handles, LABEL_WINDOW)?;
     let matchers = selector(params.get("query").unwrap_or_default())?;
-    let found = handles.ask(move |snapshot, _| snapshot.stream_labels(&matchers, start, end)).await?;
+    let found = handles.look(|snapshot| snapshot.stream_labels(&matchers, start, end)).await?;
     let names: BTreeSet<&str> = found.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect();
     Ok(answer::list(names, json::string))
 }
@@ -211,7 +226,7 @@ async fn label_names(State(handles): State<Handles>, params: Params) -> Reply {
 async fn label_values(State(handles): State<Handles>, Path(name): Path<String>, params: Params) -> Reply {
     let Window { start, end } = Window::read(&params, &handles, LABEL_WINDOW)?;
     let matchers = selector(params.get("query").unwrap_or_default())?;
-    let found = handles.ask(move |snapshot, _| snapshot.stream_labels(&matchers, start, end)).await?;
+    let found = handles.look(|snapshot| snapshot.stream_labels(&matchers, start, end)).await?;
     let values: BTreeSet<&str> = found.iter().filter_map(|labels| labels.get(&name)).collect();
     Ok(answer::list(values, json::string))
 }
@@ -226,7 +241,7 @@ async fn series(State(handles): State<Handles>, params: Params) -> Reply {
         sets.push(Vec::new());
     }
     let found = handles
-        .ask(move |snapshot, _| {
+        .look(|snapshot| {
             sets.iter().flat_map(|matchers| snapshot.stream_labels(matchers, start, end)).collect::<BTreeSet<_>>()
         })
         .await?;

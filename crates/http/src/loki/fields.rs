@@ -22,7 +22,7 @@ const FIELDS: usize = 1_000;
 pub(super) async fn labels(State(handles): State<Handles>, params: Params) -> Reply {
     let Window { start, end } = Window::read(&params, &handles, QUERY_WINDOW)?;
     let matchers = selector(params.get("query").unwrap_or_default())?;
-    let found = handles.ask(move |snapshot, _| snapshot.stream_labels(&matchers, start, end)).await?;
+    let found = handles.look(|snapshot| snapshot.stream_labels(&matchers, start, end)).await?;
     let mut values: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (name, value) in found.iter().flat_map(|labels| labels.iter()) {
         values.entry(name).or_default().insert(value);

@@ -59,13 +59,13 @@ fn selector(labels: &Labels) -> String {
 
 async fn names(State(handles): State<Handles>, params: Params) -> Reply {
     let Window { start, end } = Window::read(&params, &handles, LABEL_WINDOW)?;
-    let found = handles.ask(move |snapshot, _| snapshot.stream_labels(&[], start, end)).await?;
+    let found = handles.look(|snapshot| snapshot.stream_labels(&[], start, end)).await?;
     Ok(listed(found.iter().flat_map(|labels| labels.iter().map(|(name, _)| name)).collect()))
 }
 
 async fn values(State(handles): State<Handles>, Path(name): Path<String>, params: Params) -> Reply {
     let Window { start, end } = Window::read(&params, &handles, LABEL_WINDOW)?;
-    let found = handles.ask(move |snapshot, _| snapshot.stream_labels(&[], start, end)).await?;
+    let found = handles.look(|snapshot| snapshot.stream_labels(&[], start, end)).await?;
     Ok(listed(found.iter().filter_map(|labels| labels.get(&name)).collect()))
 }
 

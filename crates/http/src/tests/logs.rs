@@ -484,6 +484,9 @@ async fn rules_are_listed_and_changed() {
     assert_eq!(get(&router, &format!("{RULES}/other")).await.status, StatusCode::NOT_FOUND);
     let one = get(&router, &format!("{space}/g")).await.text();
     assert_eq!(one, "name: g\nrules:\n    - record: r\n      expr: vector(1)\n");
+    let alerts = get(&router, "/loki/prometheus/api/v1/rules?type=alert").await;
+    assert_eq!(alerts.status, StatusCode::TEMPORARY_REDIRECT);
+    assert_eq!(alerts.headers["location"], "/prometheus/api/v1/rules?type=alert");
     let missing = get(&router, &format!("{space}/h")).await;
     assert_eq!((missing.status.as_u16(), missing.text().as_str()), (404, "group does not exist\n"));
     for (want, text) in [(202, "success"), (404, "group namespace does not exist")] {
