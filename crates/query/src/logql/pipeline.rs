@@ -12,6 +12,7 @@ mod pattern;
 mod template;
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 
 use regex::Regex;
 use signal::{Labels, LogLine, Matcher, Nanos, go_regex};
@@ -172,11 +173,8 @@ pub(super) fn compile_stage(stage: &Stage) -> Result<Step, String> {
                 .collect::<Result<_, String>>()?,
         ),
         Stage::Logfmt { strict, keep_empty, wanted } => {
-            for one in wanted {
-                logfmt::check_key(&one.path)?;
-            }
             let manner = Manner { strict: *strict, keep_empty: *keep_empty };
-            if wanted.is_empty() { Step::Logfmt(manner) } else { Step::LogfmtKeys(manner, wanted.clone()) }
+            if wanted.is_empty() { Step::Logfmt(manner) } else { Step::LogfmtKeys(manner, logfmt::keys(wanted)?) }
         }
         Stage::Regexp(pattern) => {
             let regex = go_regex::compile(pattern).map_err(|reason| duplicate_capture(pattern).unwrap_or(reason))?;
@@ -317,26 +315,31 @@ impl Step {
         true
     }
 
-    /// Templates see the labels as they are before any of them sets one.
+    /// Templates see the labels as they are before any of them sets one; only where there is no label at all, those that
+    /// follow see what was set.
     fn format_labels(formats: &[(String, Source)], entry: &mut Entry<'_>, now: Nanos) {
-        let mut rendered = None;
-        for (name, source) in formats {
-            match source {
-                Source::Label(from) => entry.rename(from, name),
-                Source::Template(_) => {
-                    let texts = rendered.get_or_insert_with(|| {
-                        let templates = formats.iter().filter_map(|(_, source)| match source {
-                            Source::Template(template) => Some(template.render(entry, now)),
-                            Source::Label(_) => None,
-                        });
-                        templates.collect::<Vec<_>>().into_iter()
-                    });
-                    match texts.next() {
-                        Some(Ok(text)) => entry.format(name, text),
-                        Some(Err(reason)) => entry.fail(Error::Template, reason),
-                        None => {}
-                    }
+        let mut rendered: VecDeque<Result<String, String>> = VecDeque::new();
+        for (at, (name, source)) in formats.iter().enumerate() {
+            let template = match source {
+                Source::Label(from) => {
+                    entry.rename(from, name);
+                    continue;
                 }
+                Source::Template(template) => template,
+            };
+            let text = rendered.pop_front().unwrap_or_else(|| {
+                if !entry.is_bare() {
+                    let later = formats.iter().skip(at + 1).filter_map(|(_, source)| match source {
+                        Source::Template(template) => Some(template.render(entry, now)),
+                        Source::Label(_) => None,
+                    });
+                    rendered.extend(later);
+                }
+                template.render(entry, now)
+            });
+            match text {
+                Ok(text) => entry.format(name, text),
+                Err(reason) => entry.fail(Error::Template, reason),
             }
         }
     }

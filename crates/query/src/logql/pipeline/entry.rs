@@ -114,17 +114,26 @@ impl<'a> Entry<'a> {
         entry
     }
 
-    /// The value of a label, also of `__error__`.
+    /// The value of a label, also of `__error__` and its details.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         match name {
-            Error::LABEL if self.error.is_some() => return self.error.map(Error::as_str),
-            Error::DETAILS if !self.details.is_empty() => return Some(&self.details),
-            _ => {}
+            Error::LABEL if self.error.is_some() => self.error.map(Error::as_str),
+            Error::DETAILS if !self.details.is_empty() && !self.is_as_stored() => Some(&self.details),
+            _ => self.label(name),
         }
+    }
+
+    /// The value of a label. What an error says is none, unlike a label somebody gave its name.
+    pub(super) fn label(&self, name: &str) -> Option<&str> {
         match self.change(name) {
             Some(change) => change.value.as_deref(),
             None => self.stream.get(name).or_else(|| self.structured.get(name)),
         }
+    }
+
+    /// Whether the labels are those of the stream alone; details that are left of a dropped error do not show then.
+    fn is_as_stored(&self) -> bool {
+        self.changes.is_empty() && self.error.is_none() && self.structured.is_empty()
     }
 
     fn place(&self, name: &str) -> Option<usize> {
@@ -202,7 +211,7 @@ impl<'a> Entry<'a> {
 
     /// Moves a label; nothing happens when there is none.
     pub(super) fn rename(&mut self, from: &str, to: &str) {
-        let Some(value) = self.get(from) else { return };
+        let Some(value) = self.label(from) else { return };
         let value = value.to_owned();
         self.set(Cow::Owned(to.to_owned()), Some(Cow::Owned(value)), Origin::Parsed);
         self.remove(from);
@@ -256,6 +265,11 @@ impl<'a> Entry<'a> {
         }
     }
 
+    /// Whether there is no label at all.
+    pub(super) fn is_bare(&self) -> bool {
+        self.pairs().next().is_none() && self.errors().next().is_none()
+    }
+
     /// Names of all labels, without those of errors.
     pub(super) fn names(&self) -> Vec<String> {
         self.pairs().map(|(name, _, _)| name.to_owned()).collect()
@@ -293,13 +307,14 @@ impl<'a> Entry<'a> {
     /// The labels of an error. Details may be left of one that was dropped.
     fn errors(&self) -> impl Iterator<Item = (&str, &str)> {
         let error = self.error.map(|error| (Error::LABEL, error.as_str()));
-        let details = (!self.details.is_empty()).then_some((Error::DETAILS, &*self.details));
+        let shown = !self.details.is_empty() && !self.is_as_stored();
+        let details = shown.then_some((Error::DETAILS, &*self.details));
         error.into_iter().chain(details)
     }
 
     /// The finished labels, those of an error among the parsed ones.
     pub(crate) fn sorted(&self) -> Sorted {
-        if self.changes.is_empty() && self.error.is_none() && self.structured.is_empty() {
+        if self.is_as_stored() {
             return Sorted {
                 all: self.stream.clone(),
                 stream: self.stream.clone(),
@@ -319,7 +334,7 @@ impl<'a> Entry<'a> {
 
     /// All labels together.
     pub(crate) fn labels(&self) -> Labels {
-        if self.changes.is_empty() && self.error.is_none() && self.structured.is_empty() {
+        if self.is_as_stored() {
             return self.stream.clone();
         }
         let mut pairs: Vec<(&str, &str)> = Vec::new();

@@ -152,8 +152,12 @@ impl Filter {
                 held
             }
             Self::Or(filters) => filters.iter().any(|filter| filter.holds(entry)),
-            Self::Text(matcher) => matcher.matches(entry.get(&matcher.name).unwrap_or_default()),
-            Self::Number { label, op, with, time } => match (entry.get(label), time) {
+            // As in Loki, the error itself can be compared as a text, its details and other comparisons see labels only.
+            Self::Text(matcher) if matcher.name == Error::LABEL => {
+                matcher.matches(entry.get(&matcher.name).unwrap_or_default())
+            }
+            Self::Text(matcher) => matcher.matches(entry.label(&matcher.name).unwrap_or_default()),
+            Self::Number { label, op, with, time } => match (entry.label(label), time) {
                 (None, Some(bound)) => bound.holds(entry.at),
                 (value, _) => {
                     let value = value.map(read_float);
@@ -163,18 +167,18 @@ impl Filter {
                 }
             },
             Self::Duration { label, op, with } => {
-                let value = entry.get(label).or(unreadable(label)).map(read_duration);
+                let value = entry.label(label).or(unreadable(label)).map(read_duration);
                 compared(entry, value, |value| compares(*op, value.cmp(with)))
             }
             Self::Bytes { label, op, with } => {
-                let value = entry.get(label).or(unreadable(label)).map(read_bytes);
+                let value = entry.label(label).or(unreadable(label)).map(read_bytes);
                 compared(entry, value, |value| compares(*op, value.cmp(with)))
             }
             Self::Ip { label, equal, ip } => {
                 if entry.failed().is_some() {
                     return true;
                 }
-                let (Some(value), Ok(ip)) = (entry.get(label), ip) else { return false };
+                let (Some(value), Ok(ip)) = (entry.label(label), ip) else { return false };
                 ip.occurs_in(value) == *equal
             }
         }

@@ -87,31 +87,33 @@ pub(super) fn pick<'x>(
         Some(b'{' | b'[' | b'"') => {}
         Some(_) => return Err(Cow::Borrowed("")),
     }
-    let mut search = Search { paths, found: vec![None; paths.len()], flaw: None };
+    let mut search = Search { paths, found: Vec::new(), flaw: None };
     let all: Vec<usize> = (0..paths.len()).collect();
     search.descend(line, 0, &all);
-    let Search { found, flaw, .. } = search;
-    for ((label, _), value) in paths.iter().zip(found) {
-        if hints.is_some_and(|hints| !hints.wants(label)) {
+    let Search { mut found, flaw, .. } = search;
+    // Of several values for one label the one counts that the line has last.
+    let there: Vec<usize> = found.iter().map(|(at, _)| *at).collect();
+    found.extend((0..paths.len()).filter(|at| !there.contains(at)).map(|at| (at, None)));
+    for (at, value) in found {
+        let Some((label, _)) = paths.get(at).filter(|(label, _)| hints.is_none_or(|hints| hints.wants(label))) else {
             continue;
-        }
-        match value {
-            Some(value) => tell(Take::Last, Cow::Owned(label.clone()), value),
-            None => tell(Take::Missing, Cow::Owned(label.clone()), Cow::Borrowed("")),
-        }
+        };
+        let take = if value.is_some() { Take::Last } else { Take::Missing };
+        tell(take, Cow::Owned(label.clone()), value.unwrap_or_default());
     }
     flaw.map_or(Ok(()), |flaw| Err(named(flaw)))
 }
 
 struct Search<'p, 'x> {
     paths: &'p [(String, Vec<Part>)],
-    found: Vec<Option<Cow<'x, str>>>,
+    /// Paths by number, each once and in the order of the line, with their values.
+    found: Vec<(usize, Option<Cow<'x, str>>)>,
     flaw: Option<Flaw>,
 }
 
 impl<'x> Search<'_, 'x> {
-    /// Looks into the object or array that `text` begins with; `live` are the paths that lead here. Stops silently where
-    /// the text is malformed.
+    /// Looks into the object or array that `text` begins with; `live` are the paths that lead here. What is malformed
+    /// there is passed over.
     fn descend(&mut self, text: &'x str, level: usize, live: &[usize]) {
         if level > MAX_DEPTH {
             return;
@@ -126,15 +128,11 @@ impl<'x> Search<'_, 'x> {
             return;
         }
         let Ok(mut members) = Members::of(text) else { return };
-        while let Ok(Some(key)) = members.key() {
+        while let Some(key) = members.any_key() {
             let Ok(key) = key.name() else { return };
             let rest = members.rest();
             let value = members.value();
-            let malformed = value.is_err();
             self.take(&value, rest, level, live, |part| matches!(part, Part::Field(name) if *name == key));
-            if malformed {
-                return;
-            }
         }
     }
 
@@ -157,14 +155,20 @@ impl<'x> Search<'_, 'x> {
                 further.push(*at);
                 continue;
             }
-            let Some(place @ None) = self.found.get_mut(*at) else { continue };
-            match value {
-                Ok(Value::Null) => *place = Some(Cow::Borrowed("")),
-                Ok(Value::Object(raw)) => *place = Some(Cow::Borrowed(raw)),
-                Ok(Value::Array(raw)) => *place = Some(scan::unescape(raw)),
-                Ok(value @ (Value::Text { .. } | Value::Number(_) | Value::Flag(_))) => *place = Some(value.text()),
-                Err(flaw) => self.flaw = Some(*flaw),
+            if self.found.iter().any(|(known, _)| known == at) {
+                continue;
             }
+            let value = match value {
+                Ok(Value::Null) => Cow::Borrowed(""),
+                Ok(Value::Object(raw)) => Cow::Borrowed(*raw),
+                Ok(Value::Array(raw)) => scan::unescape(raw),
+                Ok(value @ (Value::Text { .. } | Value::Number(_) | Value::Flag(_))) => value.text(),
+                Err(flaw) => {
+                    self.flaw = Some(*flaw);
+                    continue;
+                }
+            };
+            self.found.push((*at, Some(value)));
         }
         if further.is_empty() {
             return;
@@ -204,7 +208,10 @@ fn packed_line<'x>(line: &'x str, hints: Option<&Hints>, tell: &mut Tell<'_, 'x>
         if key == "_entry" {
             packed = Some(scan::resolve(raw)?.into_owned());
         } else if hints.is_none_or(|hints| hints.wants_field("", &key)) {
-            labels.push((if is_label(&key) { key } else { Cow::Owned(sanitize("", &key)) }, value.text()));
+            // Here the last of several values counts.
+            let name = if is_label(&key) { key } else { Cow::Owned(sanitize("", &key)) };
+            labels.retain(|(known, _)| *known != name);
+            labels.push((name, value.text()));
         }
     }
     if packed.is_some() {
@@ -374,6 +381,14 @@ mod tests {
             ("a", " {\"a\":1}", "", Some("")),
             ("a", "", "", None),
             ("a", r#"{"a":1,"a":2}"#, "l=1", None),
+            ("a", r#"{"o":{"z":1}x,"a":2}"#, "l=2", None),
+            ("o", r#"{"o":{"z":1}x,"a":2}"#, "l={\"z\":1}", None),
+            ("a", r#"{"o":["a\qb"],"a":2}"#, "l=2", None),
+            ("a", r#"{"b":tru,"a":2}"#, "l=2", None),
+            ("a", "{garbage", "l=", None),
+            ("a", r#"{"a"}"#, "l=", None),
+            ("o[0]", r#"{"o":{"z":1},"o":[[7],  8]}"#, "l=[7]", None),
+            ("a", "\"hello\"trailing", "l=", None),
         ] {
             let paths = [("l".to_owned(), parse_path(path).unwrap())];
             let want = (told_of.to_owned(), wrong.map(str::to_owned));
@@ -382,10 +397,21 @@ mod tests {
     }
 
     #[test]
+    fn the_last_value_of_the_line_counts_for_a_label_of_several_paths() {
+        for (line, want) in
+            [(r#"{"p":1,"q":{"r":2}}"#, "l=1 l=2"), (r#"{"q":{"r":2},"p":1}"#, "l=2 l=1"), (r#"{"p":1}"#, "l=1 l=")]
+        {
+            let paths = ["p", "q.r"].map(|path| ("l".to_owned(), parse_path(path).unwrap()));
+            assert_eq!(told(|line, tell| pick(line, &paths, None, tell), line).0, want, "{line}");
+        }
+    }
+
+    #[test]
     fn unpacking_takes_texts_and_the_line() {
         for (line, want, packed, wrong) in [
             (r#"{"pod":"p","n":1,"_entry":"the \"line\""}"#, "pod=p", Some("the \"line\""), None),
             (r#"{"pod":"p"}"#, "", None, None),
+            (r#"{"a":"1","b":"x","a":"2","_entry":"l"}"#, "b=x a=2", Some("l"), None),
             ("", "", None, None),
             ("plain", "", None, Some("expecting json object(6), but it is not")),
             (r#"{"pod":"p","_entry":"x"#, "", None, Some("Value is string, but can't find closing '\"' symbol")),

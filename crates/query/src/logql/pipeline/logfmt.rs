@@ -36,8 +36,9 @@ pub(super) fn decode<'x>(
     })
 }
 
-/// Tells of the values of certain keys, by the names they would have as labels; of several pairs the first counts. What
-/// is not there becomes an empty label.
+/// Tells of the values of certain keys, by the names they would have as labels. A key that nobody asks for but that has
+/// the name of a wanted label is taken for it; of several values the last counts. What is not there becomes an empty
+/// label.
 pub(super) fn pick<'x>(
     line: &'x str,
     manner: Manner,
@@ -47,9 +48,17 @@ pub(super) fn pick<'x>(
 ) -> Result<(), Reason> {
     let mut found: Vec<Option<Cow<'x, str>>> = vec![None; wanted.len()];
     let outcome = pairs(line, manner, |key, value| {
+        let clean;
+        let key = if is_label(key) {
+            key
+        } else {
+            clean = sanitize("", key);
+            &clean
+        };
+        let is_path = wanted.iter().any(|one| one.path == key);
         for (one, place) in wanted.iter().zip(&mut found) {
-            if place.is_none() && (one.path == key || one.path == sanitize("", key)) {
-                *place = value.read().filter(|value| manner.keep_empty || !value.is_empty());
+            if key == if is_path { &one.path } else { &one.label } {
+                *place = Some(value.read_or_nothing());
             }
         }
     });
@@ -63,13 +72,50 @@ pub(super) fn pick<'x>(
     outcome
 }
 
-/// Whether a wanted key is one: a plain word.
-pub(super) fn check_key(key: &str) -> Result<(), String> {
-    match key.chars().find(|c| !(c.is_alphanumeric() || *c == '_')) {
-        Some(odd) => Err(format!("cannot parse expression [{key}]: unexpected char {odd}")),
-        None if key.is_empty() => Err(format!("cannot parse expression [{key}]: syntax error: unexpected $end")),
-        None => Ok(()),
+/// Reads the keys: of several for one label the last counts.
+pub(super) fn keys(wanted: &[Extraction]) -> Result<Vec<Extraction>, String> {
+    let mut keys: Vec<Extraction> = Vec::new();
+    for one in wanted {
+        let key = Extraction { label: one.label.clone(), path: read_key(&one.path)? };
+        match keys.iter_mut().find(|known| known.label == key.label) {
+            Some(known) => *known = key,
+            None => keys.push(key),
+        }
     }
+    Ok(keys)
+}
+
+/// A key is a plain word, or texts in quotes, or both; several are joined by a blank. The closing quote may be missing,
+/// and `]` is one too.
+fn read_key(text: &str) -> Result<String, String> {
+    let wrong = |what: String| Err(format!("cannot parse expression [{text}]: {what}"));
+    let mut parts: Vec<&str> = Vec::new();
+    let mut rest = text.trim_start();
+    while let Some(first) = rest.chars().next() {
+        if let Some(body) = rest.strip_prefix('"') {
+            let end = body.find(['"', ']']).unwrap_or(body.len());
+            parts.push(body.get(..end).unwrap_or_default());
+            rest = body.get(end + 1..).unwrap_or_default().trim_start();
+            continue;
+        }
+        if !first.is_ascii_alphabetic() && first != '_' {
+            return wrong(if parts.is_empty() {
+                "syntax error: unexpected $end, expecting STRING or KEY".to_owned()
+            } else {
+                format!("unexpected char {first}")
+            });
+        }
+        if !parts.is_empty() {
+            return wrong("syntax error: unexpected KEY".to_owned());
+        }
+        let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+        parts.push(rest.get(..end).unwrap_or_default());
+        rest = rest.get(end..).unwrap_or_default().trim_start();
+    }
+    if parts.is_empty() {
+        return wrong("syntax error: unexpected $end, expecting STRING or KEY".to_owned());
+    }
+    Ok(parts.join(" "))
 }
 
 /// A value as it is written.
@@ -86,6 +132,15 @@ impl<'x> Written<'x> {
             Self::Plain(text) => Cow::Borrowed(text),
             Self::Escaped(raw) => Cow::Owned(unquote(raw)?),
         }))
+    }
+
+    /// The value, or nothing where a character of it could not be read.
+    fn read_or_nothing(self) -> Cow<'x, str> {
+        let value = match self {
+            Self::Plain(text) => Cow::Borrowed(text),
+            Self::Escaped(raw) => Cow::Owned(unquote(raw).unwrap_or_default()),
+        };
+        if value.contains('\u{fffd}') { Cow::Borrowed("") } else { value }
     }
 }
 
@@ -259,14 +314,60 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_words_and_quoted_texts() {
+        for (text, want) in [
+            ("b", Ok("b")),
+            ("_", Ok("_")),
+            ("\"b\"", Ok("b")),
+            ("b \"x\"", Ok("b x")),
+            ("\"b\" \"c\"", Ok("b c")),
+            ("\"\"", Ok("")),
+            ("\"unterminated", Ok("unterminated")),
+            ("", Err("unexpected $end")),
+            (" ", Err("unexpected $end")),
+            ("0b", Err("unexpected $end")),
+            ("é", Err("unexpected $end")),
+            ("b.c", Err("unexpected char .")),
+            ("b-c", Err("unexpected char -")),
+            ("b[0]", Err("unexpected char [")),
+            ("b c", Err("unexpected KEY")),
+            ("\"b\" c", Err("unexpected KEY")),
+            ("\"a]b\"", Err("unexpected KEY")),
+        ] {
+            match (read_key(text), want) {
+                (Ok(key), Ok(want)) => assert_eq!(key, want, "{text}"),
+                (Err(reason), Err(part)) => assert!(reason.contains(part), "{text}: {reason}"),
+                (outcome, _) => panic!("{text}: {outcome:?}"),
+            }
+        }
+    }
+
+    #[test]
     fn wanted_keys_are_found_by_their_label_names() {
-        let wanted = ["a", "b_c", "none"].map(|path| Extraction { label: format!("l_{path}"), path: path.to_owned() });
-        let mut pairs = Vec::new();
-        let manner = Manner { strict: false, keep_empty: false };
-        pick("a=1 b.c=2 a=3 x=4", manner, &wanted, None, &mut |take, name, value| {
-            pairs.push(format!("{take:?} {name}={value}"));
-        })
-        .unwrap();
-        assert_eq!(pairs, ["Last l_a=1", "Last l_b_c=2", "Blank l_none="]);
+        for (line, wanted, want) in [
+            ("b=1 a-b=2 x=3", &[("a", "b")][..], "Last a=1"),
+            ("b=1 a-b=2 x=3", &[("a", "a_b")], "Last a=2"),
+            ("b=1 a-b=2 x=3", &[("a", "\"a-b\"")], "Blank a="),
+            ("b=1 x=3", &[("a", "x"), ("b", "nosuch")], "Last a=3 Last b=1"),
+            ("b=1", &[("a", "b"), ("b", "a")], "Last a=1 Blank b="),
+            ("b=1", &[("a", "b"), ("a", "nosuch")], "Blank a="),
+            ("p.q=1 p_q=2 p-q=3", &[("a", "p_q")], "Last a=3"),
+            ("b=2 a=1", &[("a", "b")], "Last a=1"),
+            ("a=1 b=2", &[("a", "b")], "Last a=2"),
+            ("1x=5", &[("a", "_1x")], "Last a=5"),
+            ("b= x=3", &[("a", "b")], "Last a="),
+            ("a=x\u{fffd}y", &[("a", "a")], "Last a="),
+            ("=x b=1", &[("a", "b")], "Last a=1"),
+            ("x=3", &[("a", "x"), ("b", "x")], "Last a=3 Last b=3"),
+        ] {
+            let extraction = |(label, path): &(&str, &str)| Extraction { label: (*label).into(), path: (*path).into() };
+            let keys = keys(&wanted.iter().map(extraction).collect::<Vec<_>>()).unwrap();
+            let mut pairs = Vec::new();
+            pick(line, Manner { strict: false, keep_empty: false }, &keys, None, &mut |take, name, value| {
+                pairs.push(format!("{take:?} {name}={value}"));
+            })
+            .unwrap();
+            assert_eq!(pairs.join(" "), want, "{wanted:?} of {line}");
+        }
     }
 }

@@ -72,6 +72,14 @@ fn stages_do_what_their_names_say() {
         ("number, missing", "| logfmt | b != 2", "a=2", None),
         ("number, unreadable", "| logfmt | a > 1", "a=x", Some(("a=x", "__error__=LabelFilterErr a=x"))),
         ("error filtered", "| logfmt | a > 1 | __error__=\"\"", "a=x", None),
+        (
+            "an error is no label to rename",
+            "| json | label_format x=__error__",
+            "plain",
+            Some(("plain", "__error__=JSONParserErr")),
+        ),
+        ("an error is no number", "| json | __error__ > 5", "plain", None),
+        ("details are no label to compare", r#"| json | __error_details__ != """#, "plain", None),
         ("error dropped", "| logfmt | a > 1 | drop __error__", "a=x", Some(("a=x", "a=x"))),
         ("numbers that are missing do not pass after an error", "| json | a > 5", "plain", None),
         ("the first error counts", "| json | app > 5", "plain", Some(("plain", "__error__=JSONParserErr"))),
@@ -106,6 +114,18 @@ fn stages_do_what_their_names_say() {
             Some(("a=1 b=2 c=3 d=4", "a=2 b=1 c=4 e=34")),
         ),
         (
+            "renames between templates",
+            r#"| logfmt | label_format x=a, y="{{.x}}", z=b, w="{{.b}}{{.z}}""#,
+            "a=1 b=2",
+            Some(("a=1 b=2", "w=2 x=1 y=1 z=2")),
+        ),
+        (
+            "templates without any label",
+            r#"| keep none | label_format x="X", y="{{.x}}", z="{{.y}}""#,
+            "l",
+            Some(("l", "x=X y=X")),
+        ),
+        (
             "failing template",
             r#"| line_format "{{ unixToTime .app }}""#,
             "l",
@@ -114,6 +134,14 @@ fn stages_do_what_their_names_say() {
         (
             "failing escape",
             r#"| line_format "{{ urldecode .app }}{{ urldecode `%zz` }}""#,
+            "l",
+            Some(("l", "__error__=TemplateFormatErr")),
+        ),
+        ("dividing by zero", r#"| line_format "{{ divf 1 0 }}""#, "l", Some(("l", "__error__=TemplateFormatErr"))),
+        ("beyond the end", r#"| line_format "{{ substr 5 2 .job }}""#, "l", Some(("l", "__error__=TemplateFormatErr"))),
+        (
+            "less than nothing",
+            r#"| line_format "{{ repeat -1 .job }}""#,
             "l",
             Some(("l", "__error__=TemplateFormatErr")),
         ),
@@ -176,6 +204,14 @@ fn templates_know_lokis_functions() {
         ("{{ alignLeft -1 .job }} {{ trunc -2 .job }} {{ substr 0 -1 .job }}", "api pi api"),
         ("{{ title \"it's a two-word é\" }}", "It'S A Two-Word É"),
         ("{{ b64dec \"!\" }} {{ b64dec \"YXBpcw==\" }}", "illegal base64 data at input byte 0 apis"),
+        (
+            "{{ b64dec \"aGVsbG8\" }} {{ b64dec \"====\" }} {{ b64dec \"aGVsbG=8\" }}",
+            "illegal base64 data at input byte 4 illegal base64 data at input byte 0 illegal base64 data at input byte 6",
+        ),
+        (
+            "{{ upper \"ßé\" }} {{ lower \"İÉ\" }} {{ default \"d\" }} {{ substr -1 2 .job }} {{ regexReplaceAll \"p*\" .job \"-\" }}",
+            "ßÉ ié d ap -a-i-",
+        ),
         ("{{ (fromJson \"nothing\") | default \"none\" }}", "none"),
         ("{{ printf \"%05.1f|%-4s|%q\" 3.14159 .app .job }}", "003.1|x   |\"api\""),
         (

@@ -138,6 +138,27 @@ impl<'x> Members<'x> {
         Ok(Some(Key { raw, escaped }))
     }
 
+    /// Name of the next member, wherever it is: what is no string with a colon behind it is passed over.
+    pub(super) fn any_key(&mut self) -> Option<Key<'x>> {
+        let cursor = &mut self.cursor;
+        loop {
+            match cursor.peek()? {
+                b'"' => {
+                    cursor.at += 1;
+                    let (raw, escaped) = cursor.string()?;
+                    if cursor.peek()? == b':' {
+                        cursor.at += 1;
+                        return Some(Key { raw, escaped });
+                    }
+                }
+                b'{' => drop(cursor.block(b'{', b'}')?),
+                b'[' => drop(cursor.block(b'[', b']')?),
+                b'}' => return None,
+                _ => cursor.at += 1,
+            }
+        }
+    }
+
     /// The text from the value on.
     pub(super) fn rest(&self) -> &'x str {
         self.cursor.rest()

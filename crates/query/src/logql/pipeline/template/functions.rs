@@ -44,6 +44,9 @@ pub(super) fn all(current: &Arc<Mutex<Current>>) -> Vec<(&'static str, Function)
                 if rest.is_empty() {
                     return Ok(Value::Float(if ROUNDING.contains(name) { function(*first, 0.0) } else { *first }));
                 }
+                if *name == "divf" && rest.contains(&0.0) {
+                    return Err(failed(name, "decimal division by 0"));
+                }
                 Ok(Value::Float(rest.iter().fold(*first, |sum, next| function(sum, *next))))
             }),
         ));
@@ -54,8 +57,11 @@ pub(super) fn all(current: &Arc<Mutex<Current>>) -> Vec<(&'static str, Function)
             Box::new(move |given| {
                 let numbers = given.iter().map(|value| integer(name, value)).collect::<Result<Vec<_>, _>>()?;
                 let (first, rest) = numbers.split_first().ok_or_else(|| failed(name, "needs an argument"))?;
+                if matches!(*name, "div" | "mod") && rest.contains(&0) {
+                    return Err(failed(name, "runtime error: integer divide by zero"));
+                }
                 let folded = rest.iter().try_fold(*first, |sum, next| function(sum, *next));
-                folded.map(Value::Int).ok_or_else(|| failed(name, "division by zero or overflow"))
+                folded.map(Value::Int).ok_or_else(|| failed(name, "integer overflow"))
             }),
         ));
     }
@@ -152,10 +158,10 @@ const INTEGERS: &[(&str, OnIntegers)] = &[
 
 /// Functions of texts alone, with their number of arguments. Piped values come last, as in Go.
 const TEXTS: &[(&str, usize, OnText)] = &[
-    ("ToLower", 1, |a| Ok(text(&one(a)?.to_lowercase()))),
-    ("lower", 1, |a| Ok(text(&one(a)?.to_lowercase()))),
-    ("ToUpper", 1, |a| Ok(text(&one(a)?.to_uppercase()))),
-    ("upper", 1, |a| Ok(text(&one(a)?.to_uppercase()))),
+    ("ToLower", 1, |a| Ok(text(&lower(one(a)?)))),
+    ("lower", 1, |a| Ok(text(&lower(one(a)?)))),
+    ("ToUpper", 1, |a| Ok(text(&upper(one(a)?)))),
+    ("upper", 1, |a| Ok(text(&upper(one(a)?)))),
     ("title", 1, |a| Ok(text(&title(one(a)?)))),
     ("trim", 1, |a| Ok(text(one(a)?.trim()))),
     ("TrimSpace", 1, |a| Ok(text(one(a)?.trim()))),
@@ -236,6 +242,16 @@ fn bounded(value: String) -> Result<String, String> {
     if value.len() > MAX_OUTPUT { Err(format!("result is longer than {MAX_OUTPUT} bytes")) } else { Ok(value) }
 }
 
+/// Letter by letter, as in Go: none becomes several.
+fn lower(subject: &str) -> String {
+    subject.chars().filter_map(|c| c.to_lowercase().next()).collect()
+}
+
+fn upper(subject: &str) -> String {
+    let single = |c: char| if c.to_uppercase().len() == 1 { c.to_uppercase().next().unwrap_or(c) } else { c };
+    subject.chars().map(single).collect()
+}
+
 fn title(subject: &str) -> String {
     // Any sign of ASCII ends a word, the apostrophe too; of the others only blanks do.
     let separates = |c: char| match c {
@@ -254,6 +270,29 @@ fn title(subject: &str) -> String {
         previous = c;
     }
     out
+}
+
+/// How often to repeat something.
+fn times(name: &str, count: &Value) -> Result<usize, TemplateError> {
+    usize::try_from(integer(name, count)?).map_err(|_| failed(name, "strings: negative Repeat count"))
+}
+
+/// `subject[start:end]` in characters; a negative end is the end of the text.
+fn substring(start: i64, end: i64, subject: &str) -> Result<String, String> {
+    let length = subject.chars().count();
+    let outside = |what: String| Err(format!("runtime error: slice bounds out of range {what}"));
+    let Ok(first) = usize::try_from(start) else {
+        return match usize::try_from(end) {
+            Ok(end) if end <= length => Ok(subject.chars().take(end).collect()),
+            Ok(end) => outside(format!("[:{end}] with length {length}")),
+            Err(_) => outside(format!("[:{end}]")),
+        };
+    };
+    let last = usize::try_from(end).map_or(length, |end| end.min(length));
+    if first > last {
+        return outside(format!("[{first}:{last}]"));
+    }
+    Ok(subject.chars().skip(first).take(last - first).collect())
 }
 
 /// Patterns that were compiled before: most often each line brings the same one.
@@ -313,8 +352,6 @@ fn with_patterns() -> Vec<(&'static str, Function)> {
 
 /// Functions whose arguments are numbers and texts.
 fn others() -> Vec<(&'static str, Function)> {
-    let size =
-        |name: &'static str, value: &Value| integer(name, value).map(|count| usize::try_from(count).unwrap_or(0));
     let pad = move |name: &'static str, left: bool| -> Function {
         Box::new(move |given| {
             with_arity(name, 2, given, |given| {
@@ -336,7 +373,7 @@ fn others() -> Vec<(&'static str, Function)> {
         Box::new(move |given| {
             with_arity(name, 2, given, |given| {
                 let (Some(count), Some(subject)) = (given.first(), given.last()) else { return Ok(text("")) };
-                let blanks = " ".repeat(size(name, count)?.min(256));
+                let blanks = " ".repeat(times(name, count)?.min(256));
                 let indented = format!("{start}{blanks}{}", show(subject).replace('\n', &format!("\n{blanks}")));
                 bounded(indented).map(|out| text(&out)).map_err(|reason| failed(name, &reason))
             })
@@ -350,10 +387,10 @@ fn others() -> Vec<(&'static str, Function)> {
         (
             "default",
             Box::new(|given| {
-                with_arity("default", 2, given, |given| {
-                    let (Some(fallback), Some(value)) = (given.first(), given.last()) else { return Ok(text("")) };
-                    Ok(if value.is_truthy() { value.clone() } else { fallback.clone() })
-                })
+                let (Some(fallback), Some(value)) = (given.first(), given.last()) else {
+                    return Err(failed("default", "wants an argument"));
+                };
+                Ok(if given.len() > 1 && value.is_truthy() { value.clone() } else { fallback.clone() })
             }),
         ),
         (
@@ -361,7 +398,7 @@ fn others() -> Vec<(&'static str, Function)> {
             Box::new(move |given| {
                 with_arity("repeat", 2, given, |given| {
                     let (Some(count), Some(subject)) = (given.first(), given.last()) else { return Ok(text("")) };
-                    let (count, subject) = (size("repeat", count)?, show(subject));
+                    let (count, subject) = (times("repeat", count)?, show(subject));
                     if subject.len().saturating_mul(count) > MAX_OUTPUT {
                         return Err(failed("repeat", &format!("result is longer than {MAX_OUTPUT} bytes")));
                     }
@@ -388,9 +425,7 @@ fn others() -> Vec<(&'static str, Function)> {
                 with_arity("substr", 3, given, |given| {
                     let [start, end, subject] = given else { return Ok(text("")) };
                     let (start, end, subject) = (integer("substr", start)?, integer("substr", end)?, show(subject));
-                    let first = usize::try_from(start).unwrap_or(0);
-                    let count = usize::try_from(end).map_or(usize::MAX, |end| end.saturating_sub(first));
-                    Ok(text(&subject.chars().skip(first).take(count).collect::<String>()))
+                    substring(start, end, &subject).map(|out| text(&out)).map_err(|reason| failed("substr", &reason))
                 })
             }),
         ),
@@ -482,8 +517,18 @@ fn base64_decode(value: &str) -> Result<String, String> {
             bytes.push(u8::try_from(group >> bits & 255).unwrap_or(0));
         }
     }
-    if !(digits + value.len() - body.len()).is_multiple_of(4) || value.len() - body.len() > 2 {
-        return Err(format!("illegal base64 data at input byte {}", value.len()));
+    let padding = value.len() - body.len();
+    let wrong = match (digits % 4, padding) {
+        (0, 0) | (2, 2) | (3, 1) => None,
+        // The group that is not complete begins here.
+        (open, 0) => Some(value.len() - open),
+        (2, 1) => Some(value.len()),
+        (2, _) => Some(body.len() + 2),
+        (3, _) => Some(body.len() + 1),
+        _ => Some(body.len()),
+    };
+    if let Some(at) = wrong {
+        return Err(format!("illegal base64 data at input byte {at}"));
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
