@@ -20,7 +20,7 @@ fn main() -> anyhow::Result<ExitCode> {
         ["layout", root] => layout(Path::new(root)),
         ["bench", ..] => bench::run(&found(&own)?, arguments.get(1..).unwrap_or_default()),
         _ => bail!(
-            "say `cargo xtask layout`, `cargo xtask layout DIR` for another workspace, or `cargo xtask bench metrics`"
+            "say `cargo xtask layout`, `cargo xtask layout DIR` for another workspace, `cargo xtask bench metrics` or `cargo xtask bench logs`"
         ),
     }
 }

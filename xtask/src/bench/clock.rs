@@ -3,10 +3,15 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Unix seconds.
-#[expect(clippy::disallowed_methods, reason = "the clock file of this program")]
 pub(super) fn unix_seconds() -> i64 {
+    unix_nanos() / 1_000_000_000
+}
+
+/// Unix nanoseconds.
+#[expect(clippy::disallowed_methods, reason = "the clock file of this program")]
+pub(super) fn unix_nanos() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// Measures how long something takes.

@@ -1,18 +1,11 @@
 //! The questions, each of a kind that dashboards ask.
 
-use std::time::Duration;
-
 use anyhow::bail;
 use serde_json::Value;
 
-use super::clock::Stopwatch;
-use super::http::{Connection, escaped};
-use super::servers::Server;
-
-/// Runs of each question after the first.
-const RUNS: i64 = 15;
-/// Time after which a question is not asked again.
-const BUDGET: Duration = Duration::from_secs(60);
+use super::super::asking::ask_repeatedly;
+use super::super::http::escaped;
+use super::super::servers::Server;
 
 /// A question and its range.
 #[derive(Clone, Copy, Debug)]
@@ -80,8 +73,6 @@ pub(super) const QUESTIONS: [Question; 12] = [
 pub(super) struct Timed {
     /// Median.
     pub(super) ms: f64,
-    /// Nineteen of twenty are faster.
-    pub(super) slow_ms: f64,
     pub(super) rows: usize,
     pub(super) points: usize,
 }
@@ -98,34 +89,10 @@ impl Question {
         })
     }
 
-    /// Asks once, then again and again, each time a second earlier, so that no memory of answers helps.
     pub(super) fn time(&self, server: &Server, end: i64) -> anyhow::Result<Timed> {
-        let mut connection = Connection::open(server.port)?;
-        let (mut rows, mut points) = (0, 0);
-        let mut times = Vec::new();
-        let whole = Stopwatch::start();
-        for run in 0..=RUNS {
-            let target = self.target(server, end - run);
-            let watch = Stopwatch::start();
-            let (status, body) = connection.ask("GET", &target, "", b"")?;
-            let elapsed = watch.elapsed();
-            if status != 200 {
-                let said = String::from_utf8_lossy(&body);
-                bail!("{}: {} answered {status}: {said}", self.title, server.contender.product.title());
-            }
-            if run == 0 {
-                (rows, points) = shape(&body)?;
-            } else {
-                times.push(elapsed.as_secs_f64() * 1000.0);
-            }
-            if whole.elapsed() > BUDGET && !times.is_empty() {
-                break;
-            }
-        }
-        times.sort_by(f64::total_cmp);
-        let at =
-            |share: f64| times.get(((times.len() - 1) as f64 * share).round() as usize).copied().unwrap_or(f64::NAN);
-        Ok(Timed { ms: at(0.5), slow_ms: at(0.95), rows, points })
+        let asked = ask_repeatedly(server, self.title, |run| self.target(server, end - run))?;
+        let (rows, points) = shape(&asked.first)?;
+        Ok(Timed { ms: asked.ms, rows, points })
     }
 }
 
