@@ -125,7 +125,7 @@ mod tests {
             match (listed(query), want) {
                 (Ok(listed), Ok(want)) => assert_eq!(listed, want, "{query}"),
                 (Err(refusal), Err(parameter)) => {
-                    assert!(refusal.text.contains(parameter), "{query}: {}", refusal.text)
+                    assert!(refusal.text.contains(parameter), "{query}: {}", refusal.text);
                 }
                 (got, want) => panic!("{query}: {got:?} instead of {want:?}"),
             }
