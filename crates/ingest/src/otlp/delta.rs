@@ -1,7 +1,8 @@
 //! Delta temporality: points that say what came since the last one, added up to totals.
 //!
 //! Follows the data model of OpenTelemetry ("Sums: Delta-to-Cumulative"): a point counts when it ends after the last one
-//! of its series and does not begin before the first. What a resend repeats is refused and changes nothing.
+//! of its series and does not begin before the first. The last point of a series, sent again, is answered with the total it
+//! led to and changes nothing: its sender may not know whether that was kept, and may have been told that it was not.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -45,11 +46,21 @@ struct Totals {
 /// What a series has come to.
 #[derive(Debug)]
 struct Total {
-    /// When the first point began and the last one ended, by its sender.
+    /// When the first point began, by its sender.
     start: u64,
-    end: u64,
+    /// When the last one began and ended.
+    last: (u64, u64),
     touched: Timestamp,
     value: Value,
+}
+
+/// What is known of a series when a point comes.
+enum Known<'a> {
+    Nothing,
+    /// The total of the points before.
+    Before(&'a mut Value),
+    /// The total with this very point, which came before.
+    With(&'a Value),
 }
 
 #[derive(Debug)]
@@ -100,25 +111,34 @@ impl DeltaTotals {
 
     /// The total with this number.
     pub(super) fn number(&self, place: &Place<'_>, delta: f64) -> Result<f64, DeltaError> {
-        self.add(place, |total| match total {
-            Some(Value::Number(total)) => {
+        self.add(place, |known| match known {
+            Known::Before(Value::Number(total)) => {
                 *total += delta;
-                (*total, None)
+                Ok((*total, None))
             }
-            Some(Value::Histogram(_) | Value::Exponential(_)) | None => (delta, Some(Value::Number(delta))),
+            Known::With(Value::Number(total)) => Ok((*total, None)),
+            Known::With(Value::Histogram(_) | Value::Exponential(_)) => Err(DeltaError::OutOfOrder),
+            Known::Before(Value::Histogram(_) | Value::Exponential(_)) | Known::Nothing => {
+                Ok((delta, Some(Value::Number(delta))))
+            }
         })
     }
 
     /// Makes a point the total with it.
     pub(super) fn histogram(&self, place: &Place<'_>, point: &mut HistogramDataPoint) -> Result<(), DeltaError> {
-        self.add(place, |total| match total {
-            Some(Value::Histogram(total)) if total.explicit_bounds == point.explicit_bounds => {
+        self.add(place, |known| match known {
+            Known::Before(Value::Histogram(total)) if total.explicit_bounds == point.explicit_bounds => {
                 add_histogram(total, point);
-                ((), None)
+                Ok(((), None))
             }
+            Known::With(Value::Histogram(total)) if total.explicit_bounds == point.explicit_bounds => {
+                become_histogram(point, total);
+                Ok(((), None))
+            }
+            Known::With(Value::Histogram(_) | Value::Number(_) | Value::Exponential(_)) => Err(DeltaError::OutOfOrder),
             // Other bounds begin a new total: what fell between them is not known.
-            Some(Value::Histogram(_) | Value::Number(_) | Value::Exponential(_)) | None => {
-                ((), Some(Value::Histogram(bare(point))))
+            Known::Before(Value::Histogram(_) | Value::Number(_) | Value::Exponential(_)) | Known::Nothing => {
+                Ok(((), Some(Value::Histogram(bare(point)))))
             }
         })
     }
@@ -129,14 +149,19 @@ impl DeltaTotals {
         place: &Place<'_>,
         point: &mut ExponentialHistogramDataPoint,
     ) -> Result<(), DeltaError> {
-        self.add(place, |total| match total {
-            Some(Value::Exponential(total)) => {
+        self.add(place, |known| match known {
+            Known::Before(Value::Exponential(total)) => {
                 add_exponential(total, point);
-                ((), None)
+                Ok(((), None))
             }
-            Some(Value::Histogram(_) | Value::Number(_)) | None => {
+            Known::With(Value::Exponential(total)) => {
+                become_exponential(point, total);
+                Ok(((), None))
+            }
+            Known::With(Value::Histogram(_) | Value::Number(_)) => Err(DeltaError::OutOfOrder),
+            Known::Before(Value::Histogram(_) | Value::Number(_)) | Known::Nothing => {
                 narrow(point);
-                ((), Some(Value::Exponential(bare_exponential(point))))
+                Ok(((), Some(Value::Exponential(bare_exponential(point)))))
             }
         })
     }
@@ -145,33 +170,39 @@ impl DeltaTotals {
     fn add<T>(
         &self,
         place: &Place<'_>,
-        add: impl FnOnce(Option<&mut Value>) -> (T, Option<Value>),
+        add: impl FnOnce(Known<'_>) -> Result<(T, Option<Value>), DeltaError>,
     ) -> Result<T, DeltaError> {
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         totals.sweep(place.now);
         let Totals { by_series, weight, .. } = &mut *totals;
+        let last = (place.start, place.end);
         if let Some(total) = by_series.get_mut(place.series) {
+            if total.last == last {
+                return add(Known::With(&total.value)).map(|(result, _)| result);
+            }
             let begins_before = place.start != 0 && place.start < total.start;
-            if place.end <= total.end || begins_before {
+            if place.end <= total.last.1 || begins_before {
                 return Err(DeltaError::OutOfOrder);
             }
             *weight -= total.value.weight();
-            let (result, begun) = add(Some(&mut total.value));
-            if let Some(value) = begun {
-                total.value = value;
-            }
+            let added = add(Known::Before(&mut total.value)).map(|(result, begun)| {
+                if let Some(value) = begun {
+                    total.value = value;
+                }
+                total.last = last;
+                total.touched = place.now;
+                result
+            });
             *weight += total.value.weight();
-            total.end = place.end;
-            total.touched = place.now;
-            return Ok(result);
+            return added;
         }
         if *weight >= self.most {
             return Err(DeltaError::TooManySeries { limit: self.most });
         }
-        let (result, begun) = add(None);
+        let (result, begun) = add(Known::Nothing)?;
         if let Some(value) = begun {
             *weight += value.weight();
-            let total = Total { start: place.start, end: place.end, touched: place.now, value };
+            let total = Total { start: place.start, last, touched: place.now, value };
             by_series.insert(place.series.clone(), total);
         }
         Ok(result)
@@ -231,6 +262,10 @@ fn add_histogram(total: &mut HistogramDataPoint, point: &mut HistogramDataPoint)
     total.count = total.count.saturating_add(point.count);
     total.sum = total.sum.zip(point.sum).map(|(total, delta)| total + delta);
     add_counts(&mut total.bucket_counts, &point.bucket_counts);
+    become_histogram(point, total);
+}
+
+fn become_histogram(point: &mut HistogramDataPoint, total: &HistogramDataPoint) {
     point.count = total.count;
     point.sum = total.sum;
     point.bucket_counts.clone_from(&total.bucket_counts);
@@ -262,6 +297,11 @@ fn add_exponential(total: &mut ExponentialHistogramDataPoint, point: &mut Expone
     total.zero_threshold = total.zero_threshold.max(point.zero_threshold);
     add_side(&mut total.positive, point.positive.as_ref());
     add_side(&mut total.negative, point.negative.as_ref());
+    become_exponential(point, total);
+}
+
+fn become_exponential(point: &mut ExponentialHistogramDataPoint, total: &ExponentialHistogramDataPoint) {
+    point.scale = total.scale;
     point.count = total.count;
     point.sum = total.sum;
     point.zero_count = total.zero_count;
@@ -354,7 +394,9 @@ mod tests {
         for (case, series, start, end, delta, want) in [
             ("first", &a, 10, 20, 1.5, Ok(1.5)),
             ("next", &a, 20, 30, 2.0, Ok(3.5)),
-            ("resend", &a, 20, 30, 2.0, Err(DeltaError::OutOfOrder)),
+            ("resend", &a, 20, 30, 2.0, Ok(3.5)),
+            ("resend of what is long past", &a, 10, 20, 1.5, Err(DeltaError::OutOfOrder)),
+            ("other point of the same end", &a, 15, 30, 2.0, Err(DeltaError::OutOfOrder)),
             ("older", &a, 5, 40, 2.0, Err(DeltaError::OutOfOrder)),
             ("after a gap", &a, 50, 60, 1.0, Ok(4.5)),
             ("without a start", &a, 0, 70, 1.0, Ok(5.5)),
@@ -385,9 +427,15 @@ mod tests {
             (2, point(&[1.0], &[1, 1]), (5, Some(4.0), vec![2, 3])),
             (3, point(&[2.0], &[1, 1]), (2, Some(2.0), vec![1, 1])),
         ] {
+            let mut again = point.clone();
             totals.histogram(&place(&series, 0, end), &mut point).unwrap();
-            assert_eq!((point.count, point.sum, point.bucket_counts), want);
+            assert_eq!((point.count, point.sum, &point.bucket_counts), (want.0, want.1, &want.2));
+            totals.histogram(&place(&series, 0, end), &mut again).unwrap();
+            assert_eq!(again, point, "a resend changes nothing");
         }
+        let other = totals.histogram(&place(&series, 0, 3), &mut point(&[1.0], &[1, 1]));
+        assert_eq!(other, Err(DeltaError::OutOfOrder), "a resend has the same bounds");
+        assert_eq!(totals.number(&place(&series, 0, 3), 1.0), Err(DeltaError::OutOfOrder), "and is of the same kind");
     }
 
     fn exponential(scale: i32, offset: i32, counts: Vec<u64>) -> ExponentialHistogramDataPoint {
@@ -424,7 +472,10 @@ mod tests {
             for (end, (scale, offset, counts)) in (1..).zip(points) {
                 let mut point = exponential(scale, offset, counts);
                 want += point.count;
+                let mut again = point.clone();
                 totals.exponential(&place(&series, 0, end), &mut point).unwrap();
+                totals.exponential(&place(&series, 0, end), &mut again).unwrap();
+                prop_assert_eq!(&again, &point);
                 let buckets = point.positive.unwrap_or_default().bucket_counts;
                 prop_assert_eq!((point.count, buckets.iter().sum::<u64>()), (want, want));
                 prop_assert!(buckets.len() <= 320, "{} buckets", buckets.len());
