@@ -63,6 +63,9 @@ struct Volume {
     limit: usize,
 }
 
+/// The bytes of a group by step.
+type Sum = (Labels, BTreeMap<i64, u64>);
+
 impl Volume {
     fn read(params: &Params) -> Result<Self, Refusal> {
         let matchers = selector(params.get("query").unwrap_or_default())?;
@@ -97,7 +100,7 @@ impl Volume {
         Window { start, end }: Window,
         step: Option<Duration>,
         cancel: &Cancel,
-    ) -> Result<Vec<(Labels, BTreeMap<i64, u64>)>, EvalError> {
+    ) -> Result<Vec<Sum>, EvalError> {
         let streams = snapshot.stream_labels(&self.matchers, start, end);
         let names: BTreeSet<String> = streams.iter().flat_map(Labels::iter).map(|(name, _)| name.to_owned()).collect();
         let found: Vec<(Labels, Vec<Point>)> = match step {
