@@ -35,6 +35,7 @@ use crate::reload::Reloader;
 use crate::rules::{KeptRules, Ruling};
 use crate::scrape::{OwnAddress, Scraper};
 use crate::sources::Sources;
+use crate::syslog::Receiver;
 use crate::tail::Tailing;
 use crate::templates::Templates;
 use crate::watching::Watching;
@@ -98,6 +99,8 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
             extra_listeners.push(listener);
         }
     }
+
+    let syslog = Receiver::bind(&config.syslog).await?;
 
     let store = Arc::new(open_store(&config, args)?);
     let (ledger, opened) = Ledger::open(&audit_dir(&args.data_dir), &OsDisk)?;
@@ -192,6 +195,10 @@ async fn run(config: Config, args: &Arc<ServeArgs>) -> anyhow::Result<()> {
         is_synced: config.store.fsync,
     };
     let tailing = tokio::spawn(tailing.run(reloader.subscribe(), shutdown.child_token()));
+    for receiver in syslog {
+        let (ingress, instruments) = (ingress.clone(), Arc::clone(&instruments));
+        tasks.spawn(receiver.run(config.syslog.clone(), ingress, instruments, shutdown.child_token()));
+    }
     let mut promql = promql::Settings {
         lookback: config.query.lookback_delta,
         max_samples: usize::try_from(config.query.max_samples).unwrap_or(usize::MAX),

@@ -8,6 +8,7 @@ mod rules;
 mod scraping;
 mod settings;
 mod shown;
+mod syslog;
 
 use std::path::Path;
 
@@ -15,6 +16,7 @@ pub(crate) use log_files::LogFiles;
 pub(crate) use problem::{ConfigError, Problem};
 pub(crate) use rules::{RuleSettings, matching};
 pub(crate) use settings::{Config, QuerySettings, RemoteSettings, StoreLimits};
+pub(crate) use syslog::SyslogSettings;
 
 /// Reads and checks the file at `path`; every problem is reported at once. `aegis check config` runs exactly this.
 ///

@@ -47,6 +47,7 @@ pub(crate) struct Instruments {
     store_bytes: Gauges,
     memory: Gauge<i64, AtomicI64>,
     damaged: Gauge<i64, AtomicI64>,
+    syslog: Counters,
     tailed_files: Gauge<i64, AtomicI64>,
     tailed: Counters,
     tailed_bytes: Counter<u64, AtomicU64>,
@@ -88,6 +89,7 @@ impl Instruments {
             store_bytes: Family::default(),
             memory: Gauge::default(),
             damaged: Gauge::default(),
+            syslog: Family::default(),
             tailed_files: Gauge::default(),
             tailed: Family::default(),
             tailed_bytes: Counter::default(),
@@ -133,6 +135,7 @@ impl Instruments {
         registry.register("aegis_log_lines_mined", help, all.mined.clone());
         registry.register("aegis_log_templates", "Log templates that are known", all.templates.clone());
         registry.register("aegis_ingest_truncated_lines", "Lines cut at max_line_size", all.truncated.clone());
+        registry.register("aegis_syslog_messages", "Syslog messages by protocol and outcome", all.syslog.clone());
         registry.register("aegis_tail_files", "Log files that are followed", all.tailed_files.clone());
         registry.register("aegis_tail_lines", "Lines read from log files", all.tailed.clone());
         registry.register("aegis_tail_bytes", "Bytes read from log files", all.tailed_bytes.clone());
@@ -184,6 +187,12 @@ impl Instruments {
         for (reason, number) in &counts.dropped {
             count(&self.tail_dropped, &vec![("reason", reason.to_string())], *number);
         }
+    }
+
+    /// Syslog messages were taken, or lost because nothing could take them.
+    pub(crate) fn heard_syslog(&self, protocol: &'static str, outcome: &'static str, messages: usize) {
+        let tags = vec![("protocol", protocol.to_owned()), ("outcome", outcome.to_owned())];
+        count(&self.syslog, &tags, messages as u64);
     }
 
     /// Lines were cut because they were too long.

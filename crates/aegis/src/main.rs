@@ -19,6 +19,7 @@ mod rules;
 mod scrape;
 mod seed;
 mod sources;
+mod syslog;
 mod tail;
 mod templates;
 mod tsdb_commands;

@@ -201,7 +201,7 @@ impl Tailing {
 }
 
 fn open(directory: &Path, is_synced: bool) -> anyhow::Result<Running> {
-    std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    std::fs::create_dir_all(directory).with_context(|| format!("cannot create {}", directory.display()))?;
     let (journal, positions) = Journal::open(&directory.join("positions"), is_synced)?;
     Ok(Running { tailer: Tailer::new(OsFiles, positions), journal, configured: Vec::new() })
 }

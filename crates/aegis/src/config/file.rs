@@ -18,6 +18,7 @@ use super::limits::IngestLimitsFile;
 use super::log_files::{LogFilesFile, log_files};
 use super::problem::Problems;
 use super::scraping::{JobFile, jobs};
+use super::syslog::SyslogFile;
 use super::{Config, QuerySettings, RemoteSettings, RuleSettings, StoreLimits};
 
 /// The whole file.
@@ -42,6 +43,9 @@ pub(super) struct ConfigFile {
     log_files: Vec<Spanned<LogFilesFile>>,
     /// A configuration of promtail, of which `scrape_configs` with files are read. Relative to this file.
     promtail_config: Option<Spanned<PathBuf>>,
+    /// A receiver of syslog messages.
+    #[serde(deserialize_with = "or_default")]
+    syslog: SyslogFile,
     /// How much log senders may bring.
     #[serde(deserialize_with = "or_default")]
     limits: IngestLimitsFile,
@@ -375,6 +379,7 @@ impl ConfigFile {
             query: self.query.check(problems),
             jobs,
             log_files,
+            syslog: self.syslog.check(&ingest_limits, problems),
             ingest_limits,
             shown: String::new(),
             ignored,

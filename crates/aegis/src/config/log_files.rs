@@ -250,11 +250,11 @@ fn files(job: TailJob, base: &Path, paths: &[String], exclude: &[String], writte
     })
 }
 
-fn pipeline(stages: &[StageFile], max_line_bytes: usize) -> Result<Pipeline, String> {
+pub(super) fn pipeline(stages: &[StageFile], max_line_bytes: usize) -> Result<Pipeline, String> {
     Pipeline::new(stages, Surroundings { zone: &zone, max_line_bytes }).map_err(|error| chain(&error))
 }
 
-fn label_names(labels: &Labels) -> Result<(), String> {
+pub(super) fn label_names(labels: &Labels) -> Result<(), String> {
     let is_good = |name: &str| {
         !name.starts_with(|first: char| first.is_ascii_digit())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

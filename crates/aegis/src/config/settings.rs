@@ -11,7 +11,7 @@ use ingest::scrape::ScrapeConfig;
 use policy::LimitSettings;
 use store::LogRetention;
 
-use super::{LogFiles, RuleSettings};
+use super::{LogFiles, RuleSettings, SyslogSettings};
 
 /// Everything that decides how Aegis behaves.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) jobs: Vec<Arc<ScrapeConfig>>,
     /// Log files that are followed.
     pub(crate) log_files: Vec<LogFiles>,
+    /// A receiver of syslog messages.
+    pub(crate) syslog: SyslogSettings,
     /// How much senders may bring.
     pub(crate) ingest_limits: Limits,
     /// Sections of Prometheus that are accepted and mean nothing here.

@@ -53,7 +53,7 @@ fn kills_neither_lose_nor_double_lines_of_files() {
     );
     let is_over = Arc::new(AtomicBool::new(false));
     let writer = {
-        let (logs, is_over) = (logs.clone(), Arc::clone(&is_over));
+        let is_over = Arc::clone(&is_over);
         thread::spawn(move || write(&logs, &is_over))
     };
     let mut seen = 0;
