@@ -79,7 +79,7 @@ fn values(expr: &RangeExpr, gathered: &Gathered, windows: &[(Nanos, Nanos)], edg
                 to += samples.iter().skip(to).take_while(|sample| sample.at <= *end).count();
                 from += samples.iter().skip(from).take_while(|sample| sample.at <= *start).count();
                 let inside = samples.get(from..to).unwrap_or_default();
-                values.push(if inside.is_empty() { None } else { reduce(expr, inside, (*start, *end)) });
+                values.push(if inside.is_empty() { None } else { reduce(expr, inside) });
             }
             values
         }
@@ -293,7 +293,7 @@ fn summarize(expr: &RangeExpr, bin: Bin) -> Option<f64> {
 }
 
 /// `inside` is not empty and ascending in time.
-fn reduce(expr: &RangeExpr, inside: &[Sample], window: (Nanos, Nanos)) -> Option<f64> {
+fn reduce(expr: &RangeExpr, inside: &[Sample]) -> Option<f64> {
     let seconds = expr.range as f64 / 1e9;
     let count = inside.len() as f64;
     let values = || inside.iter().map(|sample| sample.value);
@@ -322,7 +322,7 @@ fn reduce(expr: &RangeExpr, inside: &[Sample], window: (Nanos, Nanos)) -> Option
         RangeOp::QuantileOverTime => Some(quantile(expr.parameter.unwrap_or(f64::NAN), values().collect())),
         RangeOp::FirstOverTime => inside.first().map(|sample| sample.value),
         RangeOp::LastOverTime => inside.last().map(|sample| sample.value),
-        RangeOp::RateCounter => rate_counter(inside, window, seconds),
+        RangeOp::RateCounter => rate_counter(inside, seconds),
         RangeOp::AbsentOverTime => None,
     }
 }
@@ -347,11 +347,12 @@ fn quantile(q: f64, mut values: Vec<f64>) -> f64 {
     at(lower) * (1.0 - weight) + at(upper) * weight
 }
 
-/// Increase per second with resets of the counter made good, extrapolated to the window as Prometheus' `rate` does.
-fn rate_counter(inside: &[Sample], (start, end): (Nanos, Nanos), seconds: f64) -> Option<f64> {
+/// Increase per second with resets of the counter made good. As in Loki, it is not extrapolated to the window but by a
+/// millionth of it, and one line alone does not increase.
+fn rate_counter(inside: &[Sample], seconds: f64) -> Option<f64> {
     let (first, last) = (inside.first()?, inside.last()?);
     if inside.len() < 2 {
-        return None;
+        return Some(0.0);
     }
     let resets: f64 = inside
         .iter()
@@ -365,19 +366,15 @@ fn rate_counter(inside: &[Sample], (start, end): (Nanos, Nanos), seconds: f64) -
         return None;
     }
     let between = sampled / (inside.len() - 1) as f64;
-    let mut to_start = (first.at.0 - start.0) as f64 / 1e9;
-    let mut to_end = (end.0 - last.at.0) as f64 / 1e9;
-    if to_start >= between * 1.1 {
-        to_start = between / 2.0;
-    }
+    let mut before = seconds / 1e6;
     if increase > 0.0 && first.value >= 0.0 {
         // A counter does not start below zero.
-        to_start = to_start.min(sampled * (first.value / increase));
+        before = before.min(sampled * (first.value / increase));
     }
-    if to_end >= between * 1.1 {
-        to_end = between / 2.0;
+    if before >= between * 1.1 {
+        before = between / 2.0;
     }
-    Some(increase * ((sampled + to_start + to_end) / sampled) / seconds)
+    Some(increase * ((sampled + before) / sampled) / seconds)
 }
 
 #[cfg(test)]
@@ -399,11 +396,21 @@ mod tests {
 
     #[test]
     fn a_counter_may_start_again() {
-        let samples: Vec<_> = [(10, 0.0), (20, 10.0), (30, 5.0), (40, 15.0)]
-            .map(|(second, value)| Sample { at: Nanos(second * 1_000_000_000), value })
-            .to_vec();
-        // Raw increase 25 over 30 s; to the start nothing is added because the counter began at zero; to the end 10 s.
-        let rate = rate_counter(&samples, (Nanos(0), Nanos(50_000_000_000)), 50.0).unwrap();
-        assert!((rate - 25.0 * (40.0 / 30.0) / 50.0).abs() < 1e-12, "{rate}");
+        for (case, lines, window, want) in [
+            ("no reset", &[(10, 5.0), (20, 10.0), (30, 15.0), (40, 20.0)][..], 60.0, 0.250_000_5),
+            ("one", &[(10, 10.0), (20, 20.0), (30, 3.0), (40, 8.0)], 60.0, 0.300_000_6),
+            ("several", &[(10, 5.0), (20, 2.0), (30, 9.0), (40, 1.0), (50, 6.0)], 60.0, 0.250_000_375),
+            ("two lines", &[(25, 100.0), (35, 160.0)], 60.0, 1.000_006),
+            ("a longer window", &[(10, 5.0), (40, 65.0)], 120.0, 0.500_002),
+            ("from zero", &[(10, 0.0), (20, 6.0)], 60.0, 0.1),
+            ("one line", &[(30, 5.0)], 60.0, 0.0),
+        ] {
+            let samples: Vec<_> = lines
+                .iter()
+                .map(|(second, value)| Sample { at: Nanos(second * 1_000_000_000), value: *value })
+                .collect();
+            let rate = rate_counter(&samples, window).unwrap();
+            assert!((rate - want).abs() < 1e-15, "{case}: {rate}");
+        }
     }
 }
