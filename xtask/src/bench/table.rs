@@ -211,5 +211,9 @@ mod tests {
                     | disk | 1.00 | 10.00 (9.00 … 11.00) | 0.50 | **2.00** |\n\
                     | long | – | 10.00 (9.00 … 11.00) | – |  |\n";
         assert_eq!(out, want);
+        let [rate, disk, _] = rows;
+        assert_eq!(rate.against(Some(1_000.0), 4_000.0), "| rate | 1,000 | 4,000 | **0.25** |");
+        assert_eq!(disk.against(Some(1.0), 4.0), "| disk | 1.00 | 4.00 | 0.25 |");
+        assert_eq!(disk.against(None, 4.0), "| disk | – | 4.00 |  |");
     }
 }
