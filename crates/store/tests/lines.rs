@@ -389,7 +389,7 @@ fn a_reader_sees_whole_writes_while_they_move() {
     while !writer.is_finished() {
         let found = found(&store);
         let times: Vec<i64> = found.values().flatten().map(|line| line.0).collect();
-        assert!(times.len() >= before && times.len() % 1_000 == 0, "{before}, then {}", times.len());
+        assert!(times.len() >= before && times.len().is_multiple_of(1_000), "{before}, then {}", times.len());
         assert!(times.iter().copied().eq(0..times.len() as i64));
         before = times.len();
     }
