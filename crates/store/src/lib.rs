@@ -50,7 +50,7 @@ pub use deletion::{LineDeletion, LineFilter, LineFilterError, LineFilterOp};
 pub use disk::{Disk, DiskFile, DiskLock, Fault, MemoryDisk, OsDisk};
 pub use errors::{Amounts, AppendError, Conflict, FlushError, OpenError, OverLimit, Receipt, RetainError, Retained};
 pub use retention::LogRetention;
-pub use rows::{Field, Needle, RowGroup, RowsError, Shape, ShapeKind, Slot, SlotKind};
+pub use rows::{Field, Line, Needle, RowGroup, RowsError, Shape, ShapeKind, Slot, SlotKind};
 pub use snapshot::{Latest, LinePart, PartRows, Series, SeriesReader, Snapshot, Stream, StreamReader, Trace};
 pub use status::{Problem, SignalStatus, StoreStatus};
 pub use store::{Fsync, LineSelection, Maintained, Store, StoreSettings};

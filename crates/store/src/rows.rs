@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! front      version u8, rows, columns, bytes of text, bounds of the times, shapes, places of the parts
-//! parts      times, codes of the shapes, columns, filter; each with its CRC-32C in the front
+//! parts      times, lengths of the lines, codes of the shapes, columns, filter; each with its CRC-32C in the front
 //! ```
 //!
 //! The front says enough to tell which parts a question needs, so that the others are never read.
@@ -29,7 +29,7 @@ pub use needle::Needle;
 pub use shape::{Shape, ShapeKind, Slot, SlotKind};
 
 pub(crate) use group::Parts;
-pub(crate) use seal::Line;
+pub use seal::Line;
 
 /// Most rows of a group.
 pub(crate) const MAX_ROWS: usize = 1 << 16;

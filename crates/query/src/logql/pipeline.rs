@@ -15,7 +15,8 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use regex::Regex;
-use signal::{Labels, LogLine, Matcher, Nanos, go_regex};
+use signal::{Labels, Matcher, Nanos, go_regex};
+use store::Line;
 
 pub(super) use entry::{Entry, Error, Sorted};
 pub(super) use filter::{Filter, TimeBound, compares};
@@ -80,7 +81,7 @@ impl Pipeline {
     }
 
     /// What is left of a line; `None` when a filter refuses it.
-    pub(super) fn run<'a>(&self, stream: &'a Labels, line: &'a LogLine) -> Option<Entry<'a>> {
+    pub(super) fn run<'a>(&self, stream: &'a Labels, line: Line<'a>) -> Option<Entry<'a>> {
         let mut entry = Entry::new(stream, line);
         for step in &self.steps {
             if !step.run(&mut entry, self.now, self.hints.as_ref()) {
@@ -91,7 +92,7 @@ impl Pipeline {
     }
 
     /// A line before any stage.
-    pub(super) fn begin<'a>(&self, stream: &'a Labels, line: &'a LogLine) -> Entry<'a> {
+    pub(super) fn begin<'a>(&self, stream: &'a Labels, line: Line<'a>) -> Entry<'a> {
         Entry::new(stream, line)
     }
 

@@ -63,7 +63,7 @@ impl LineRunner {
     /// What is left of a line of a wanted stream; `None` when a filter refuses it.
     #[must_use]
     pub fn run(&self, stream: &Labels, line: &LogLine) -> Option<KeptLine> {
-        let entry = self.pipeline.run(stream, line)?;
+        let entry = self.pipeline.run(stream, line.into())?;
         let labels = entry.sorted();
         Some(KeptLine {
             at: entry.at,

@@ -41,6 +41,7 @@ pub(super) struct Front {
     pub(super) bounds: (i64, i64),
     pub(super) shapes: Vec<Shape>,
     pub(super) times: Part,
+    pub(super) lengths: Part,
     pub(super) codes: Part,
     pub(super) columns: Vec<ColumnFacts>,
     pub(super) filter: Part,
@@ -57,6 +58,7 @@ impl Front {
         put_len(out, self.shapes.len());
         self.shapes.iter().for_each(|shape| shape.put(out));
         put_part(out, self.times);
+        put_part(out, self.lengths);
         put_part(out, self.codes);
         for column in &self.columns {
             put_part(out, column.part);
@@ -87,6 +89,7 @@ impl Front {
         }
         let mut end = 0;
         let times = take_part(&mut reader, &mut end)?;
+        let lengths = take_part(&mut reader, &mut end)?;
         let codes = take_part(&mut reader, &mut end)?;
         let mut facts = Vec::with_capacity(columns);
         for _ in 0..columns {
@@ -103,7 +106,7 @@ impl Front {
         if !reader.is_at_end() {
             return Err(DecodeError("a row group's front is longer than what it says"));
         }
-        Ok(Self { rows, text_bytes, bounds, shapes, times, codes, columns: facts, filter })
+        Ok(Self { rows, text_bytes, bounds, shapes, times, lengths, codes, columns: facts, filter })
     }
 
     /// Bytes behind the front.

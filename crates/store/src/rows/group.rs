@@ -12,6 +12,7 @@ use super::front::{ColumnFacts, Front, Part};
 use super::shape::{Shape, SlotKind};
 use super::shred::unpack_metadata;
 use super::{filter, times};
+use crate::block::ints;
 use crate::column::{Column, Rows, Texts};
 use crate::wire::DecodeError;
 
@@ -187,6 +188,17 @@ impl RowGroup {
     /// [`RowsError`]
     pub fn times(&self) -> Result<Vec<i64>, RowsError> {
         Ok(times::take(&self.read(self.front.times)?, self.front.rows)?)
+    }
+
+    /// The bytes of each line.
+    ///
+    /// # Errors
+    /// [`RowsError`]
+    pub fn lengths(&self) -> Result<Vec<i64>, RowsError> {
+        let rows = self.front.rows;
+        let mut lengths = Vec::with_capacity(rows);
+        ints::decode(&self.read(self.front.lengths)?, rows, 0..rows, &mut lengths)?;
+        if lengths.len() == rows { Ok(lengths) } else { Err(DecodeError("a line has no length").into()) }
     }
 
     /// The lines that have a value in a column, ascending; nothing when all have one.

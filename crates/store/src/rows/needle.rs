@@ -9,16 +9,25 @@ use crate::column::Rows;
 /// A text to be found in lines.
 #[derive(Clone, Debug)]
 pub struct Needle {
-    text: String,
+    finder: Finder<'static>,
 }
 
 impl Needle {
     /// Looks for `text`, letter for letter.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self { text: text.to_owned() }
+        Self { finder: Finder::new(text).into_owned() }
+    }
+
+    /// Whether a text holds it.
+    #[must_use]
+    pub fn is_in(&self, text: &str) -> bool {
+        self.finder.find(text.as_bytes()).is_some()
     }
 }
+
+/// What columns answered for a piece.
+type Known<'n> = Vec<(u32, &'n [u8], Rows)>;
 
 impl RowGroup {
     /// Lines that may hold the needle: each line that does is among them.
@@ -30,66 +39,96 @@ impl RowGroup {
     /// [`RowsError`]
     pub fn candidates(&self, needle: &Needle) -> Result<Rows, RowsError> {
         let rows = self.rows() as usize;
-        if needle.text.is_empty() {
+        let text = needle.finder.needle();
+        if text.is_empty() {
             return Ok(Rows::all(rows));
         }
-        let mut known = Vec::new();
+        let mut known = Known::new();
         let mut by_shape = Vec::with_capacity(self.shapes().len());
         for shape in self.shapes() {
-            by_shape.push(self.rows_of_shape(shape, &needle.text, &mut known)?);
+            by_shape.push(self.rows_of_shape(shape, needle, &mut known)?);
         }
         self.by_shape(&by_shape)
     }
 
-    /// The lines that may hold the text, if they are of this shape. `known` remembers what columns answered.
-    fn rows_of_shape(
-        &self,
-        shape: &Shape,
-        text: &str,
-        known: &mut Vec<(u32, String, Rows)>,
-    ) -> Result<Rows, RowsError> {
+    /// The lines that may hold the text, if they are of this shape.
+    fn rows_of_shape<'n>(&self, shape: &Shape, needle: &'n Needle, known: &mut Known<'n>) -> Result<Rows, RowsError> {
         let rows = self.rows() as usize;
+        let text = needle.finder.needle();
+        let borders = Borders::of(shape);
+        if !borders.is_in(text) {
+            return self.rows_of_piece(shape, text, &needle.finder, known);
+        }
         let mut found = Rows::all(rows);
-        for piece in pieces(shape, text) {
-            let is_literal = |literal: &Box<str>| memchr::memmem::find(literal.as_bytes(), piece.as_bytes()).is_some();
-            if shape.literals.iter().any(is_literal) {
-                continue;
-            }
-            let mut with = Rows::none(rows);
-            let finder = Finder::new(piece.as_bytes());
-            for slot in shape.slots() {
-                if !self.may_contain(slot.column, piece.as_bytes())? {
-                    continue;
-                }
-                let remembered = known.iter().find(|(column, of, _)| *column == slot.column && of == piece);
-                match remembered {
-                    Some((_, _, rows)) => with.or(rows),
-                    None => {
-                        let rows = self.rows_containing(slot.column, &finder)?;
-                        with.or(&rows);
-                        known.push((slot.column, piece.to_owned(), rows));
-                    }
-                }
-            }
-            found.and(&with);
+        for piece in borders.pieces(text) {
+            found.and(&self.rows_of_piece(shape, piece, &Finder::new(piece), known)?);
             if found.is_empty() {
                 break;
             }
         }
         Ok(found)
     }
+
+    /// The lines that hold a piece which cannot lie across a border, if they are of this shape.
+    fn rows_of_piece<'n>(
+        &self,
+        shape: &Shape,
+        piece: &'n [u8],
+        finder: &Finder<'_>,
+        known: &mut Known<'n>,
+    ) -> Result<Rows, RowsError> {
+        let rows = self.rows() as usize;
+        let is_in = |literal: &Box<str>| literal.len() >= piece.len() && finder.find(literal.as_bytes()).is_some();
+        if shape.literals.iter().any(is_in) {
+            return Ok(Rows::all(rows));
+        }
+        let mut with = Rows::none(rows);
+        for slot in shape.slots() {
+            if !self.may_contain(slot.column, piece)? {
+                continue;
+            }
+            match known.iter().find(|(column, of, _)| *column == slot.column && *of == piece) {
+                Some((_, _, rows)) => with.or(rows),
+                None => {
+                    let rows = self.rows_containing(slot.column, finder)?;
+                    with.or(&rows);
+                    known.push((slot.column, piece, rows));
+                }
+            }
+        }
+        Ok(with)
+    }
 }
 
-/// The pieces of a text each of which lies inside one literal or one value, wherever the text is in a line.
-fn pieces<'a>(shape: &Shape, text: &'a str) -> Vec<&'a str> {
-    if shape.kind == ShapeKind::Text {
-        return vec![text];
+/// The bytes that literals begin and end with: a text can only go on beyond a literal if it has one of them there.
+struct Borders([u64; 4]);
+
+impl Borders {
+    fn of(shape: &Shape) -> Self {
+        let mut borders = Self([0; 4]);
+        if shape.kind != ShapeKind::Text {
+            let ends = shape.literals.iter().map(|literal| literal.as_bytes());
+            for byte in ends.flat_map(|literal| [literal.first(), literal.last()]).flatten() {
+                if let Some(word) = borders.0.get_mut(usize::from(byte / 64)) {
+                    *word |= 1 << (byte % 64);
+                }
+            }
+        }
+        borders
     }
-    // A text can only go on beyond a literal if it has the character there.
-    let is_border = |character: char| {
-        shape.literals.iter().any(|literal| literal.starts_with(character) || literal.ends_with(character))
-    };
-    text.split(is_border).filter(|piece| !piece.is_empty()).collect()
+
+    fn has(&self, byte: u8) -> bool {
+        self.0.get(usize::from(byte / 64)).is_some_and(|word| word & (1 << (byte % 64)) != 0)
+    }
+
+    fn is_in(&self, text: &[u8]) -> bool {
+        text.iter().any(|byte| self.has(*byte))
+    }
+
+    /// The pieces of a text each of which lies inside one literal or one value, wherever the text is in a line.
+    fn pieces<'a>(&self, text: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+        text.split(|byte| self.has(*byte)).filter(|piece| !piece.is_empty())
+    }
 }
 
 #[cfg(test)]
@@ -109,10 +148,11 @@ mod tests {
             ("5}", &["5"]),
             ("\":", &[]),
         ] {
-            assert_eq!(pieces(&json, text), want, "{text}");
+            let want: Vec<&[u8]> = want.iter().map(|piece| piece.as_bytes()).collect();
+            assert_eq!(Borders::of(&json).pieces(text.as_bytes()).collect::<Vec<_>>(), want, "{text}");
         }
         let literals = vec![Box::from(""), Box::from("")];
         let plain = Shape { kind: ShapeKind::Text, literals, slots: vec![Slot::new(SlotKind::Line, 0, "")] };
-        assert_eq!(pieces(&plain, "\"a\":1"), ["\"a\":1"]);
+        assert!(!Borders::of(&plain).is_in(b"\"a\":1"));
     }
 }

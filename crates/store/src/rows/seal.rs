@@ -2,24 +2,31 @@
 
 use std::cell::RefCell;
 
-use signal::{Labels, Nanos};
+use signal::{Labels, LogLine, Nanos};
 
 use super::front::{ColumnFacts, Front, Part};
 use super::group::RowGroup;
 use super::shape::SlotKind;
 use super::shred::{ColumnSource, Shredder};
 use super::{filter, times};
+use crate::block::ints;
 use crate::column::{self, Column};
 
-/// One line to be sealed.
+/// A line that somebody else keeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Line<'a> {
+pub struct Line<'a> {
     /// When.
-    pub(crate) at: Nanos,
+    pub at: Nanos,
     /// The text.
-    pub(crate) line: &'a str,
+    pub line: &'a str,
     /// Structured metadata.
-    pub(crate) metadata: &'a Labels,
+    pub metadata: &'a Labels,
+}
+
+impl<'a> From<&'a LogLine> for Line<'a> {
+    fn from(line: &'a LogLine) -> Self {
+        Self { at: line.at, line: &line.line, metadata: &line.metadata }
+    }
 }
 
 impl RowGroup {
@@ -44,6 +51,8 @@ impl RowGroup {
         front.text_bytes = lines.iter().map(|line| line.line.len() as u64).sum();
         front.bounds = bounds(&instants);
         front.times = parts.add(|out| times::put(&instants, out));
+        let lengths: Vec<i64> = lines.iter().map(|line| line.line.len() as i64).collect();
+        front.lengths = parts.add(|out| ints::encode(&lengths, &mut ints::Scratch::default(), out));
         front.codes = parts.add(|out| {
             if shredder.shapes.len() > 1 {
                 pack_codes(&shredder.codes, out);

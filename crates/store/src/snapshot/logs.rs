@@ -212,6 +212,20 @@ impl LinePart {
         }
     }
 
+    /// The part as lines in memory, when it is that: those from `start` to `end`, both inside, in order of time and none
+    /// twice.
+    #[must_use]
+    pub fn open(&self, start: Nanos, end: Nanos) -> Option<Vec<Line<'_>>> {
+        match &self.source {
+            Source::Open(chunks) if self.hidden.is_empty() => {
+                let mut lines = in_order(chunks);
+                lines.retain(|line| start <= line.at && line.at <= end);
+                Some(lines)
+            }
+            Source::Open(_) | Source::Sealed(_) | Source::Block { .. } => None,
+        }
+    }
+
     /// Notes that rows of the part could not be read, so that the block is named in the store's status.
     pub fn note(&self, error: RowsError) {
         match &self.source {

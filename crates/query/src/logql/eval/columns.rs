@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use signal::{Labels, LogLine, Nanos};
-use store::{Field, RowGroup, Rows, RowsError, Shape, ShapeKind, Slot, SlotKind};
+use signal::{Labels, Nanos};
+use store::{Field, Line, RowGroup, Rows, RowsError, Shape, ShapeKind, Slot, SlotKind};
 
 use super::EvalError;
 use super::gather::{Gathering, Sample};
@@ -28,13 +28,15 @@ pub(super) struct Columnar<'q> {
     number: Option<&'q str>,
     /// Labels that decide what becomes of a line.
     names: Vec<&'q str>,
+    /// Whether a line counts as many as it has bytes.
+    counts_bytes: bool,
 }
 
 /// What is left to be read one by one.
 pub(super) enum Left {
     Nothing,
     Everything,
-    Rows(Opened),
+    Rows(Opened<'static>),
 }
 
 /// Most combinations of values of one row group.
@@ -44,7 +46,7 @@ impl<'q> Columnar<'q> {
     /// `None` when the function needs more of lines than columns tell.
     pub(super) fn new(function: &'q Function<'q>) -> Option<Self> {
         let expr = function.expr;
-        let needs_text = match expr.op {
+        let counts_bytes = match expr.op {
             RangeOp::BytesRate | RangeOp::BytesOverTime => expr.unwrap.is_none(),
             RangeOp::Rate
             | RangeOp::RateCounter
@@ -89,7 +91,7 @@ impl<'q> Columnar<'q> {
             None if parser.is_none() && expr.log.stages.is_empty() && expr.unwrap.is_none() => Vec::new(),
             None => return None,
         };
-        if needs_text || names.contains(&TIMESTAMP) {
+        if names.contains(&TIMESTAMP) {
             return None;
         }
         // As the pipeline does, nothing is parsed for nobody.
@@ -99,7 +101,7 @@ impl<'q> Columnar<'q> {
         });
         let number = number.map(|unwrap| unwrap.label.as_str());
         let names = names.into_iter().filter(|name| Some(*name) != number).collect();
-        Some(Self { function, parser, number, names })
+        Some(Self { function, parser, number, names, counts_bytes })
     }
 
     /// Gathers the lines of a source as far as columns tell.
@@ -207,6 +209,10 @@ impl<'q> Columnar<'q> {
                 Field::Numbers(_) | Field::Texts(_) => return Ok(None),
             }
         }
+        if self.counts_bytes {
+            let lengths = group.lengths()?.into_iter().map(|length| length as f64).collect();
+            values.number = Some((Places::Same, lengths));
+        }
         Ok((values.combinations <= MOST).then_some(values))
     }
 
@@ -310,9 +316,9 @@ impl<'q> Columnar<'q> {
         code: usize,
         gathering: &mut Gathering<'_>,
     ) -> Result<Outcome, EvalError> {
-        let line = LogLine { at: Nanos(0), line: String::new(), metadata: Labels::empty() };
+        let none = Labels::empty();
         let pipeline = self.function.reader.pipeline();
-        let mut entry = pipeline.begin(stream, &line);
+        let mut entry = pipeline.begin(stream, Line { at: Nanos(0), line: "", metadata: &none });
         let learn = |entry: &mut Entry<'_>, is_parsed: bool| {
             for label in values.labels.iter().filter(|label| label.is_parsed == is_parsed) {
                 if let Some(text) = label.text(code) {

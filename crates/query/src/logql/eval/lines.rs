@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::convert::Infallible;
 
 use memchr::memmem::Finder;
-use signal::{Labels, LogLine, Nanos};
-use store::Snapshot;
+use signal::{Labels, Nanos};
+use store::{Line, Snapshot};
 
 use super::narrow::Narrowing;
 use super::source::{self, Opened, Source};
@@ -47,7 +48,7 @@ impl Reader {
     }
 
     /// What the pipeline leaves of a line.
-    pub(super) fn run<'a>(&self, stream: &'a Labels, line: &'a LogLine) -> Option<Entry<'a>> {
+    pub(super) fn run<'a>(&self, stream: &'a Labels, line: Line<'a>) -> Option<Entry<'a>> {
         if let Some(shadow) = &self.shadow
             && (line.at < self.bounds.0 || line.at > self.bounds.1)
             && shadow.find(line.line.as_bytes()).is_none()
@@ -131,7 +132,7 @@ const MOST_AHEAD: usize = 256;
 struct Merge<'q> {
     reader: &'q Reader,
     sources: &'q [Source<'q>],
-    states: Vec<State>,
+    states: Vec<State<'q>>,
     /// The sources by the time of their next line, the next in the wanted order on top; equal times keep the order of
     /// streams.
     next: BinaryHeap<Reverse<(i128, usize)>>,
@@ -144,10 +145,10 @@ struct Merge<'q> {
 }
 
 /// How far a source has been read.
-enum State {
+enum State<'q> {
     Waiting,
     /// What is kept of the lines read, and the others.
-    Open(VecDeque<Kept>, Opened),
+    Open(VecDeque<Kept>, Opened<'q>),
 }
 
 impl<'q> Merge<'q> {
@@ -261,12 +262,20 @@ impl<'q> Merge<'q> {
 }
 
 /// Reads the next lines of a source.
-fn read_on(reader: &Reader, source: &Source<'_>, opened: &mut Opened, kept: &mut VecDeque<Kept>, direction: Direction) {
-    for line in source.take(opened, TOGETHER, direction) {
-        if let Some(entry) = reader.run(source.labels, &line) {
+fn read_on<'s>(
+    reader: &Reader,
+    source: &Source<'s>,
+    opened: &mut Opened<'s>,
+    kept: &mut VecDeque<Kept>,
+    direction: Direction,
+) {
+    let keep = |line: Line<'_>| {
+        if let Some(entry) = reader.run(source.labels, line) {
             kept.push_back(Kept { at: entry.at, labels: entry.sorted(), line: entry.line.into_owned() });
         }
-    }
+        Ok::<_, Infallible>(())
+    };
+    let Ok(()) = source.read(opened, TOGETHER, direction, keep);
 }
 
 /// Threads that work on one query.

@@ -104,6 +104,14 @@ impl Narrowing {
         }
     }
 
+    /// Whether a line may be kept, as far as its text alone tells.
+    pub(super) fn may_keep(&self, line: &str) -> bool {
+        self.conditions.iter().all(|condition| match condition {
+            Condition::Holds(needles) => needles.iter().any(|needle| needle.is_in(line)),
+            Condition::Labels(..) => true,
+        })
+    }
+
     /// The rows of a group that may be kept, of a stream with these labels.
     pub(super) fn rows(&self, group: &RowGroup, stream: &Labels) -> Result<Rows, RowsError> {
         let len = group.rows() as usize;
@@ -310,9 +318,7 @@ fn compare(
     let column = place.slot.column;
     let order = |text: &str| -> Option<Option<std::cmp::Ordering>> {
         match with {
-            Quantity::Number(literal) => {
-                Some(read_float(text).ok()?.partial_cmp(&read_float(literal).ok()?))
-            }
+            Quantity::Number(literal) => Some(read_float(text).ok()?.partial_cmp(&read_float(literal).ok()?)),
             Quantity::Duration(nanos) => Some(Some(read_duration(text).ok()?.cmp(nanos))),
             Quantity::Bytes(bytes) => Some(Some(read_bytes(text).ok()?.cmp(bytes))),
         }

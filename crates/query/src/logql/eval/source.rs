@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use signal::{Labels, LogLine, Nanos};
-use store::{LinePart, PartRows, RowGroup, Rows, RowsError, Snapshot, StreamReader};
+use store::{Line, LinePart, PartRows, RowGroup, Rows, RowsError, Snapshot, StreamReader};
 
 use super::Direction;
 use super::narrow::Narrowing;
@@ -38,6 +38,12 @@ pub(super) fn sources(streams: &[StreamReader]) -> Vec<Source<'_>> {
                 does
             };
             let count = 1 + others.iter().take_while(overlaps).count();
+            if count == 1 {
+                let bounds = (first.first().max(range.0), last.min(range.1));
+                sources.push(Source { labels, parts: vec![first], bounds });
+                rest = others;
+                continue;
+            }
             let (together, after) = rest.split_at_checked(count).unwrap_or((rest, &[]));
             rest = after;
             let bounds: Vec<_> = together.iter().map(|part| (part.first().0, part.last().0)).collect();
@@ -86,20 +92,12 @@ pub(super) fn streams(log: &LogExpr, snapshot: &Snapshot, (start, end): (Nanos, 
     if start > end { Vec::new() } else { snapshot.find_streams(&log.matchers, start, end) }
 }
 
-impl Source<'_> {
+impl<'s> Source<'s> {
     /// The row group that has all lines, and which of its rows they are; `None` when they are elsewhere too.
     pub(super) fn group(&self) -> Option<(Arc<RowGroup>, Range<usize>)> {
         let [only] = self.parts.as_slice() else { return None };
         let PartRows { group, rows } = only.rows()?;
         Some((group, rows.start as usize..rows.end as usize))
-    }
-
-    /// The next lines of what was opened; what cannot be read is as if it were not there.
-    pub(super) fn take(&self, opened: &mut Opened, count: usize, direction: Direction) -> Vec<LogLine> {
-        opened.take(count, direction).unwrap_or_else(|error| {
-            self.note(error);
-            Vec::new()
-        })
     }
 
     /// Says that rows could not be read; they are lost, and the store's status names them.
@@ -110,7 +108,13 @@ impl Source<'_> {
     }
 
     /// The lines that may be kept.
-    pub(super) fn open(&self, narrowing: &Narrowing) -> Opened {
+    pub(super) fn open(&self, narrowing: &Narrowing) -> Opened<'s> {
+        if let [only] = self.parts.as_slice()
+            && let Some(mut lines) = only.open(self.bounds.0, self.bounds.1)
+        {
+            lines.retain(|line| narrowing.may_keep(line.line));
+            return Opened { content: Content::Borrowed(lines) };
+        }
         if let Some((group, rows)) = self.group() {
             return Opened::of_group(group, rows, narrowing, self).unwrap_or_else(|error| {
                 self.note(error);
@@ -138,6 +142,39 @@ impl Source<'_> {
         }
         Opened { content: Content::Lines(lines) }
     }
+
+    /// Shows the next lines of what was opened, in the order of a direction, until one is refused with an error; what
+    /// cannot be read is as if it were not there.
+    pub(super) fn read<E>(
+        &self,
+        opened: &mut Opened<'s>,
+        count: usize,
+        direction: Direction,
+        mut see: impl FnMut(Line<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let taken = match &mut opened.content {
+            Content::Borrowed(lines) => {
+                let taken = cut(lines, count, direction);
+                return match direction {
+                    Direction::Forward => taken.into_iter().try_for_each(see),
+                    Direction::Backward => taken.into_iter().rev().try_for_each(see),
+                };
+            }
+            Content::Lines(lines) => cut(lines, count, direction),
+            Content::Rows { group, rows, .. } => {
+                let wanted = cut(rows, count, direction);
+                read(group, &wanted).unwrap_or_else(|error| {
+                    self.note(error);
+                    rows.clear();
+                    Vec::new()
+                })
+            }
+        };
+        match direction {
+            Direction::Forward => taken.iter().try_for_each(|line| see(line.into())),
+            Direction::Backward => taken.iter().rev().try_for_each(|line| see(line.into())),
+        }
+    }
 }
 
 /// Keeps the first of equal lines at one instant; `lines` is sorted by time.
@@ -156,12 +193,14 @@ fn drop_repeats(lines: &mut Vec<LogLine>) {
 
 /// Lines that wait to be read, in order of time.
 #[derive(Default)]
-pub(super) struct Opened {
-    content: Content,
+pub(super) struct Opened<'s> {
+    content: Content<'s>,
 }
 
-enum Content {
+enum Content<'s> {
     Lines(Vec<LogLine>),
+    /// Lines in memory, as they came.
+    Borrowed(Vec<Line<'s>>),
     /// Rows of a group, ascending, with the time of each row of the group.
     Rows {
         group: Arc<RowGroup>,
@@ -170,13 +209,13 @@ enum Content {
     },
 }
 
-impl Default for Content {
+impl Default for Content<'_> {
     fn default() -> Self {
         Self::Lines(Vec::new())
     }
 }
 
-impl Opened {
+impl Opened<'_> {
     /// Rows of a group, ascending; `times` are those of all its rows.
     pub(super) fn of_rows(group: Arc<RowGroup>, rows: Vec<u32>, times: Vec<i64>) -> Self {
         Self { content: Content::Rows { group, rows, times } }
@@ -212,6 +251,11 @@ impl Opened {
                 Direction::Backward => lines.last(),
             }
             .map(|line| line.at),
+            Content::Borrowed(lines) => match direction {
+                Direction::Forward => lines.first(),
+                Direction::Backward => lines.last(),
+            }
+            .map(|line| line.at),
             Content::Rows { rows, times, .. } => {
                 let row = match direction {
                     Direction::Forward => rows.first(),
@@ -222,28 +266,18 @@ impl Opened {
         }
     }
 
-    /// Takes up to `count` lines, in the order of a direction. After an error there are no more.
-    fn take(&mut self, count: usize, direction: Direction) -> Result<Vec<LogLine>, RowsError> {
-        let mut taken = match &mut self.content {
-            Content::Lines(lines) => cut(lines, count, direction),
-            Content::Rows { group, rows, .. } => {
-                let wanted = cut(rows, count, direction);
-                read(group, &wanted).inspect_err(|_| rows.clear())?
-            }
-        };
-        if direction == Direction::Backward {
-            taken.reverse();
-        }
-        Ok(taken)
-    }
-
     /// Every line that is left, in order of time.
     fn all(self) -> Result<Vec<LogLine>, RowsError> {
         match self.content {
             Content::Lines(lines) => Ok(lines),
+            Content::Borrowed(lines) => Ok(lines.into_iter().map(owned).collect()),
             Content::Rows { group, rows, .. } => read(&group, &rows),
         }
     }
+}
+
+fn owned(Line { at, line, metadata }: Line<'_>) -> LogLine {
+    LogLine { at, line: line.to_owned(), metadata: metadata.clone() }
 }
 
 /// Rows put together again.

@@ -138,10 +138,10 @@ impl<'q> Function<'q> {
     }
 
     /// Reads lines one by one.
-    fn read(
+    fn read<'s>(
         &self,
-        source: &Source<'_>,
-        mut opened: Opened,
+        source: &Source<'s>,
+        mut opened: Opened<'s>,
         gathering: &mut Gathering<'_>,
         evaluation: &Evaluation<'_>,
     ) -> Result<(), EvalError> {
@@ -151,9 +151,9 @@ impl<'q> Function<'q> {
             if evaluation.cancel.is_canceled() {
                 return Err(EvalError::Canceled);
             }
-            for line in source.take(&mut opened, TOGETHER, Direction::Forward) {
-                let Some(mut entry) = self.reader.run(source.labels, &line) else { continue };
-                let Some(value) = self.value(&mut entry)? else { continue };
+            source.read(&mut opened, TOGETHER, Direction::Forward, |line| {
+                let Some(mut entry) = self.reader.run(source.labels, line) else { return Ok(()) };
+                let Some(value) = self.value(&mut entry)? else { return Ok(()) };
                 let labels = identity(self.expr, self.grouping, &entry);
                 let place = if labels.is_same(source.labels) {
                     *own.get_or_insert_with(|| gathering.place(source.labels))
@@ -161,7 +161,8 @@ impl<'q> Function<'q> {
                     gathering.place(&labels)
                 };
                 gathering.add(place, Sample { at: line.at, value });
-            }
+                Ok(())
+            })?;
         }
         Ok(())
     }

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use signal::{Labels, LogLine, Nanos};
+use signal::{Labels, Nanos};
+use store::Line;
 
 use super::hints::TAKEN;
 
@@ -95,18 +96,18 @@ pub(crate) struct Sorted {
 }
 
 impl<'a> Entry<'a> {
-    pub(super) fn new(stream: &'a Labels, line: &'a LogLine) -> Self {
+    pub(super) fn new(stream: &'a Labels, line: Line<'a>) -> Self {
         let mut entry = Self {
             at: line.at,
-            line: Cow::Borrowed(&line.line),
+            line: Cow::Borrowed(line.line),
             stream,
-            structured: &line.metadata,
+            structured: line.metadata,
             changes: Vec::new(),
             places: None,
             error: None,
             details: Cow::Borrowed(""),
         };
-        for (name, value) in &line.metadata {
+        for (name, value) in line.metadata {
             if stream.get(name).is_some() {
                 entry.set(Cow::Owned(format!("{name}{TAKEN}")), Some(Cow::Borrowed(value)), Origin::Structured);
             }

@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use signal::LogLine;
+
 use super::*;
 use crate::logql::{Expr, MetricExpr, parse};
 
@@ -17,7 +19,7 @@ fn run(pipeline: &str, text: &str) -> Option<(String, String)> {
         metadata: Labels::from_pairs([("pod", "p1")]),
     };
     let pipeline = Pipeline::new(&log.stages, Nanos(1_706_190_000_000_000_000)).unwrap();
-    let entry = pipeline.run(&stream, &line)?;
+    let entry = pipeline.run(&stream, (&line).into())?;
     let parsed = entry.sorted().parsed.without(|name| name == Error::DETAILS);
     let parsed: Vec<_> = parsed.iter().map(|(name, value)| format!("{name}={value}")).collect();
     Some((entry.line.to_string(), parsed.join(" ")))
@@ -377,7 +379,7 @@ proptest! {
         let line = LogLine { at: Nanos(5), line, metadata: Labels::from_pairs([("pod", "p1"), ("app", "y")]) };
         let full = Pipeline::new(&range.log.stages, Nanos(9)).unwrap();
         let hinted = Pipeline::with_hints(&range.log.stages, Nanos(9), Some(Hints::new(names.iter().cloned()))).unwrap();
-        let (full, hinted) = (full.run(&stream, &line), hinted.run(&stream, &line));
+        let (full, hinted) = (full.run(&stream, (&line).into()), hinted.run(&stream, (&line).into()));
         prop_assert_eq!(full.is_some(), hinted.is_some(), "{}", query);
         if let (Some(full), Some(hinted)) = (full, hinted) {
             prop_assert_eq!(&full.line, &hinted.line, "{}", query);
