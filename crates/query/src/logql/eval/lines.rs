@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
 
 use memchr::memmem::Finder;
 use signal::{Labels, Nanos};
@@ -12,13 +13,15 @@ use super::narrow::Narrowing;
 use super::source::{self, Opened, Source};
 use super::{Direction, EvalError, MAX_ANSWER_BYTES, RangeQuery, StreamAnswer};
 use crate::Cancel;
-use crate::logql::ast::LogExpr;
-use crate::logql::pipeline::{Entry, Hints, Pipeline, Sorted, TIMESTAMP};
+use crate::logql::ast::{LogExpr, Stage};
+use crate::logql::pipeline::{Entry, Hints, Pipeline, Sorted, TIMESTAMP, stage_labels};
 use crate::parallel::in_chunks;
 
 /// A pipeline, the time outside of which it keeps nothing, and what else must hold of a line.
 pub(super) struct Reader {
     pipeline: Pipeline,
+    /// The same stages for somebody who only wants to know which lines are kept, when that is less work.
+    sieve: Option<Pipeline>,
     pub(super) narrowing: Narrowing,
     bounds: (Nanos, Nanos),
     /// Set when a line may carry a `__timestamp__` of its own, to which the bounds do not apply.
@@ -27,7 +30,13 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(log: &LogExpr, now: Nanos, hints: Option<Hints>) -> Result<Self, EvalError> {
-        let pipeline = Pipeline::with_hints(&log.stages, now, hints).map_err(|reason| EvalError::Stage { reason })?;
+        let compile = |hints: Option<Hints>| {
+            Pipeline::with_hints(&log.stages, now, hints).map_err(|reason| EvalError::Stage { reason })
+        };
+        let filters = log.stages.iter().any(|stage| matches!(stage, Stage::Filter(_)));
+        let decisive = stage_labels(&log.stages).filter(|names| filters && hints.is_none() && !names.is_empty());
+        let sieve = decisive.map(|names| compile(Some(Hints::new(names)))).transpose()?;
+        let pipeline = compile(hints)?;
         let (found, may_be_shadowed) = pipeline.time_bounds();
         let mut bounds = (Nanos(i64::MIN), Nanos(i64::MAX));
         for bound in found {
@@ -35,7 +44,7 @@ impl Reader {
             bounds = (bounds.0.max(first), bounds.1.min(last));
         }
         let shadow = may_be_shadowed.then(|| Finder::new(TIMESTAMP.as_bytes()).into_owned());
-        Ok(Self { pipeline, narrowing: Narrowing::new(&log.stages), bounds, shadow })
+        Ok(Self { pipeline, sieve, narrowing: Narrowing::new(&log.stages), bounds, shadow })
     }
 
     pub(super) fn pipeline(&self) -> &Pipeline {
@@ -56,6 +65,9 @@ impl Reader {
             && stream.get(TIMESTAMP).is_none()
         {
             return None;
+        }
+        if let Some(sieve) = &self.sieve {
+            sieve.run(stream, line)?;
         }
         self.pipeline.run(stream, line)
     }
@@ -125,8 +137,9 @@ impl Found {
 const TOGETHER: usize = 128;
 /// So many lines are read one after the other; whoever has not enough then has several threads look ahead.
 const PATIENCE: usize = 4_096;
-/// Most sources that are looked at ahead.
+/// Most sources that are looked at ahead, and how often in each.
 const MOST_AHEAD: usize = 256;
+const ROUNDS: usize = 16;
 
 /// The lines of all sources in order of time, each read when its turn comes.
 struct Merge<'q> {
@@ -181,25 +194,13 @@ impl<'q> Merge<'q> {
 
     fn next(&mut self) -> Result<Option<Kept>, EvalError> {
         while let Some(Reverse((_, number))) = self.next.pop() {
-            if self.cancel.is_canceled() {
-                return Err(EvalError::Canceled);
-            }
-            let Some(state) = self.states.get_mut(number) else { continue };
-            let kept = match state {
-                State::Waiting => {
-                    self.open(number)?;
-                    None
-                }
-                State::Open(kept, opened) => match kept.pop_front() {
-                    Some(kept) => Some(kept),
-                    None => {
-                        self.read += TOGETHER;
-                        let Some(source) = self.sources.get(number) else { continue };
-                        read_on(self.reader, source, opened, kept, self.query.direction);
-                        None
-                    }
-                },
+            let kept = match self.states.get_mut(number) {
+                Some(State::Open(kept, _)) => kept.pop_front(),
+                Some(State::Waiting) | None => None,
             };
+            if kept.is_none() {
+                self.advance(number)?;
+            }
             self.enter_again(number);
             if kept.is_some() {
                 return Ok(kept);
@@ -217,47 +218,79 @@ impl<'q> Merge<'q> {
         }
     }
 
-    /// Opens a source, together with those that come next when looking at them takes a while.
-    fn open(&mut self, number: usize) -> Result<(), EvalError> {
-        let is_costly = !self.reader.narrowing.is_empty() || self.read >= PATIENCE;
+    /// Opens a source or reads on in it, together with those that come next when that takes a while.
+    fn advance(&mut self, number: usize) -> Result<(), EvalError> {
+        let reads_on = self.read >= PATIENCE;
         let mut numbers = vec![number];
-        if is_costly {
+        if reads_on || !self.reader.narrowing.is_empty() {
             while numbers.len() < self.ahead
                 && let Some(Reverse((_, other))) = self.next.peek().copied()
-                && matches!(self.states.get(other), Some(State::Waiting))
+                && self.states.get(other).is_some_and(State::has_nothing)
             {
                 self.next.pop();
                 numbers.push(other);
             }
             self.ahead = (self.ahead * 2).min(MOST_AHEAD);
         }
-        let (reader, query) = (self.reader, self.query);
-        let reads_on = self.read >= PATIENCE;
+        let taken: Vec<_> = numbers
+            .iter()
+            .filter_map(|number| {
+                let source = self.sources.get(*number)?;
+                let state = std::mem::replace(self.states.get_mut(*number)?, State::Waiting);
+                Some((source, Mutex::new(state)))
+            })
+            .collect();
+        let rounds = if reads_on { ROUNDS } else { 1 };
         let work = |(): &mut (), part: std::ops::Range<usize>| {
-            let mut opened = Vec::with_capacity(part.len());
-            for source in numbers.get(part).unwrap_or_default().iter().filter_map(|number| self.sources.get(*number)) {
+            let mut read = 0;
+            for (source, state) in taken.get(part).unwrap_or_default() {
                 if self.cancel.is_canceled() {
                     return Err(EvalError::Canceled);
                 }
-                let mut lines = source.open(&reader.narrowing);
-                let mut kept = VecDeque::new();
-                while reads_on && kept.len() < query.limit && lines.next_at(query.direction).is_some() {
-                    read_on(reader, source, &mut lines, &mut kept, query.direction);
-                }
-                opened.push(State::Open(kept, lines));
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                read += state.advance(self.reader, source, rounds, self.query.direction);
             }
-            Ok(opened)
+            Ok(read)
         };
-        let opened = in_chunks(threads(), numbers.len(), 1, work)?;
-        for (number, state) in numbers.iter().zip(opened.into_iter().flatten()) {
-            if let Some(known) = self.states.get_mut(*number) {
-                *known = state;
+        self.read += in_chunks(threads(), taken.len(), 1, work)?.into_iter().sum::<usize>();
+        let states = taken.into_iter().map(|(_, state)| state.into_inner().unwrap_or_else(PoisonError::into_inner));
+        for (number, state) in numbers.iter().zip(states) {
+            if let Some(place) = self.states.get_mut(*number) {
+                *place = state;
             }
         }
-        for other in numbers.into_iter().skip(1) {
-            self.enter_again(other);
-        }
+        numbers.into_iter().skip(1).for_each(|other| self.enter_again(other));
         Ok(())
+    }
+}
+
+impl<'q> State<'q> {
+    /// Whether somebody has to read before there is a line.
+    fn has_nothing(&self) -> bool {
+        match self {
+            Self::Waiting => true,
+            Self::Open(kept, _) => kept.is_empty(),
+        }
+    }
+
+    /// Opens the source, or reads up to so many rounds of lines until one is kept; answers how many lines it read.
+    fn advance(&mut self, reader: &Reader, source: &Source<'q>, rounds: usize, direction: Direction) -> usize {
+        if matches!(self, Self::Waiting) {
+            *self = Self::Open(VecDeque::new(), source.open(&reader.narrowing));
+            if rounds == 1 {
+                return 0;
+            }
+        }
+        let Self::Open(kept, opened) = self else { return 0 };
+        let mut read = 0;
+        for _ in 0..rounds {
+            if !kept.is_empty() || opened.next_at(direction).is_none() {
+                break;
+            }
+            read_on(reader, source, opened, kept, direction);
+            read += TOGETHER;
+        }
+        read
     }
 }
 
