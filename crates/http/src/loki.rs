@@ -24,6 +24,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::response::{Redirect, Response};
 use axum::routing::{get, post};
+use ingest::loki_push::PushDecoder;
 use query::Cancel;
 use query::logql::{self, Direction, Expr, RangeQuery};
 use signal::Matcher;
@@ -43,7 +44,7 @@ pub(crate) struct Handles {
     pub(crate) ingress: Ingress,
     pub(crate) reader: Reader,
     pub(crate) now: Clock,
-    pub(crate) limits: ingest::Limits,
+    pub(crate) pushes: Arc<PushDecoder>,
     pub(crate) build: BuildInfo,
     pub(crate) tap: LineTap,
     pub(crate) views: Views,

@@ -12,8 +12,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 pub(crate) use grpc::grpc_routes;
-use ingest::compression;
 use ingest::otlp::{Converted, Export};
+use ingest::{Rejection, compression};
 use prost::Message;
 
 use crate::handles::{Clock, Ingress};
@@ -130,7 +130,8 @@ fn decode<T: Export>(
     }
 }
 
-/// Writes what was understood. `Some` says what was refused, and why.
+/// Writes what was understood. `Some` says what was refused, and why; when that is all and may be taken later, it is an
+/// error that says so.
 async fn write(ingress: &Ingress, converted: Converted) -> Result<Option<(i64, String)>, Refusal> {
     let Converted { batch, mut rejected, error_message, .. } = converted;
     let mut reasons = Vec::new();
@@ -138,9 +139,15 @@ async fn write(ingress: &Ingress, converted: Converted) -> Result<Option<(i64, S
         reasons.push(error_message);
     }
     if !batch.is_empty() {
+        let lines = u64::try_from(batch.line_count()).unwrap_or(u64::MAX);
         let later = refused(ingress.write(batch).await?);
-        rejected += later.iter().map(|one| one.count).sum::<u64>();
+        let count = later.iter().map(|one| one.count).sum::<u64>();
+        rejected += count;
         reasons.extend(sentence(&later));
+        // Exporters never repeat what was taken in part. What passes by itself is only about lines.
+        if count >= lines && later.iter().any(Rejection::is_for_now) {
+            return Err(Refusal::later(reasons.join("; ")));
+        }
     }
     let is_whole = rejected == 0 && reasons.is_empty();
     Ok((!is_whole).then(|| (i64::try_from(rejected).unwrap_or(i64::MAX), reasons.join("; "))))

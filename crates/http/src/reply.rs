@@ -101,6 +101,11 @@ impl Refusal {
         Self { retry_after_s: Some(1), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Unavailable, text) }
     }
 
+    /// A limit that passes by itself: the same may be taken a moment later.
+    pub(crate) fn later(text: impl Into<String>) -> Self {
+        Self { retry_after_s: Some(1), ..Self::new(StatusCode::TOO_MANY_REQUESTS, Kind::Unavailable, text) }
+    }
+
     /// The user has not switched this on; asking again does not help.
     pub(crate) fn switched_off(text: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Kind::Unavailable, text)

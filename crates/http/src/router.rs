@@ -1,12 +1,13 @@
 //! All routes on one port.
 
-use ingest::remote_write::RemoteWriteDecoder;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
+use ingest::loki_push::PushDecoder;
+use ingest::remote_write::RemoteWriteDecoder;
 use query::promql::{Features, Settings};
 use tokio::sync::Semaphore;
 use tower_http::CompressionLevel;
@@ -101,7 +102,7 @@ pub fn router(parts: Parts) -> Router {
         ingress: parts.ingress.clone(),
         reader: parts.reader.clone(),
         now: parts.now.clone(),
-        limits: parts.limits,
+        pushes: Arc::new(PushDecoder::new(parts.limits, parts.seed)),
         build: parts.build.clone(),
         tap: parts.tap.clone(),
         admin: parts.admin.clone(),

@@ -32,18 +32,23 @@ const NOW_S: i64 = 1_706_189_400;
 
 /// Parts over a fresh store, with a writer task at the other end.
 fn parts() -> (Parts, Arc<Store>) {
+    parts_within(ingest::Limits::default())
+}
+
+/// The same with other limits.
+fn parts_within(limits: ingest::Limits) -> (Parts, Arc<Store>) {
     let store = Arc::new(Store::in_memory());
     let (ingress, mut requests) = Ingress::new(16);
     let writer = Arc::clone(&store);
     let tap = LineTap::default();
     let lines = tap.clone();
     tokio::spawn(async move {
-        let mut intake = ingest::Intake::new(ingest::Limits::default());
+        let mut intake = ingest::Intake::new(limits);
         while let Some(request) = requests.recv().await {
             lines.publish(commit(vec![request], &mut intake, &writer, NOW).streams);
         }
     });
-    (Parts { tap, ..Parts::new(ingress, Reader::new(Arc::clone(&store)), Arc::new(|| NOW)) }, store)
+    (Parts { tap, limits, ..Parts::new(ingress, Reader::new(Arc::clone(&store)), Arc::new(|| NOW)) }, store)
 }
 
 fn server() -> (Router, Arc<Store>) {

@@ -21,7 +21,7 @@ use crate::wire::fields;
 use crate::{Limits, Rejection, WireError};
 
 pub use delta::DeltaTotals;
-pub use logs::logs;
+pub use logs::{INDEXED_ATTRIBUTES, logs};
 pub use metrics::{metrics, metrics_with_deltas};
 pub use traces::traces;
 

@@ -1,10 +1,13 @@
 //! Lines in: JSON (plain or gzip) and snappy protobuf.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use ingest::{compression, loki_push};
+use ingest::loki_push::Pushed;
+use ingest::{Rejection, compression};
 
 use super::{Handles, NO_CONTENT};
 use crate::params::{content_encoding, content_type};
@@ -12,23 +15,25 @@ use crate::prometheus::{refused, sentence};
 use crate::reply::{Plain, Refusal};
 
 pub(super) async fn post(State(handles): State<Handles>, headers: HeaderMap, content: Body) -> Result<Response, Plain> {
-    let limits = handles.limits;
+    let decoder = Arc::clone(&handles.pushes);
     let form = Form::of(&content_type(&headers), &content_encoding(&headers))?;
+    let most = decoder.limits().max_compressed_bytes;
     let decode = move |bytes: &[u8]| match form {
-        Form::Json => Ok(loki_push::decode_json(bytes, &limits)?),
+        Form::Json => Ok(decoder.decode_json(bytes)?),
         Form::GzipJson => {
-            let plain = compression::gzip(bytes, limits.max_decoded_bytes)?;
-            Ok(loki_push::decode_json(&plain, &limits)?)
+            let plain = compression::gzip(bytes, decoder.limits().max_decoded_bytes)?;
+            Ok(decoder.decode_json(&plain)?)
         }
-        Form::Protobuf => Ok(loki_push::decode_protobuf(bytes, &limits)?),
+        Form::Protobuf => Ok(decoder.decode_protobuf(bytes)?),
     };
-    let decoded = handles.ingress.decode(content, limits.max_compressed_bytes, decode).await?;
-    let mut rejected = decoded.rejected;
-    if !decoded.batch.is_empty() {
-        rejected.extend(refused(handles.ingress.write(decoded.batch).await?));
+    let Pushed { batch, mut rejected } = handles.ingress.decode(content, most, decode).await?;
+    if !batch.batch().is_empty() {
+        rejected.extend(refused(handles.ingress.write(batch).await?));
     }
-    // What was valid is stored; a 400 is not repeated by any agent.
+    // What was valid is stored. An agent repeats the whole request upon 429, and then it is the same lines that are
+    // there already; it does not repeat it upon 400.
     match sentence(&rejected) {
+        Some(text) if rejected.iter().any(Rejection::is_for_now) => Err(Refusal::later(text).into()),
         Some(text) => Err(Refusal::bad(text).into()),
         None => Ok(NO_CONTENT.into_response()),
     }

@@ -3,6 +3,8 @@
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use ingest::LongLines;
+use ingest::otlp::INDEXED_ATTRIBUTES;
 use tokio::task::spawn_blocking;
 
 use super::{Handles, MAX_SERIES, NO_CONTENT, Reply, question};
@@ -12,30 +14,9 @@ use crate::reply::Refusal;
 /// The Loki version whose API this is.
 const API_VERSION: &str = "3.5.0+aegis";
 
-/// Attributes of OTLP resources that become labels of a stream, as in Loki.
-const INDEXED: [&str; 17] = [
-    "service.name",
-    "service.namespace",
-    "service.instance.id",
-    "deployment.environment",
-    "deployment.environment.name",
-    "cloud.region",
-    "cloud.availability_zone",
-    "k8s.cluster.name",
-    "k8s.namespace.name",
-    "k8s.pod.name",
-    "k8s.container.name",
-    "container.name",
-    "k8s.replicaset.name",
-    "k8s.deployment.name",
-    "k8s.statefulset.name",
-    "k8s.daemonset.name",
-    "k8s.cronjob.name",
-];
-
 /// What Grafana's Logs Drilldown wants to know before it asks anything.
 pub(super) async fn drilldown_limits(State(handles): State<Handles>) -> Response {
-    let limits = handles.limits;
+    let limits = handles.pushes.limits();
     let body = serde_json::json!({
         "limits": {
             "discover_log_levels": false,
@@ -43,7 +24,7 @@ pub(super) async fn drilldown_limits(State(handles): State<Handles>) -> Response
             "log_level_fields": ["level", "LEVEL", "Level", "severity", "SEVERITY", "Severity", "lvl", "LVL", "Lvl"],
             "max_entries_limit_per_query": question::MAX_LINES,
             "max_line_size": limits.max_line_bytes,
-            "max_line_size_truncate": false,
+            "max_line_size_truncate": limits.long_lines == LongLines::Truncate,
             "max_query_bytes_read": "0B",
             "max_query_length": question::MAX_LENGTH_TEXT,
             "max_query_lookback": "0s",
@@ -52,7 +33,7 @@ pub(super) async fn drilldown_limits(State(handles): State<Handles>) -> Response
             "metric_aggregation_enabled": false,
             "otlp_config": {
                 "resource_attributes": {
-                    "attributes_config": [{"action": "index_label", "attributes": INDEXED}],
+                    "attributes_config": [{"action": "index_label", "attributes": INDEXED_ATTRIBUTES}],
                 },
             },
             "pattern_persistence_enabled": false,

@@ -120,6 +120,61 @@ async fn deltas_add_up_over_all_ways_in() {
     serving.await.unwrap();
 }
 
+/// An export of one line for each service.
+fn lines_of(services: &[&str]) -> Value {
+    let resources = services.iter().map(|service| {
+        json!({
+            "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]},
+            "scopeLogs": [{"logRecords": [
+                {"timeUnixNano": (NOW.0 * 1_000_000).to_string(), "body": {"stringValue": "line"}},
+            ]}],
+        })
+    });
+    json!({"resourceLogs": resources.collect::<Vec<_>>()})
+}
+
+#[tokio::test]
+async fn lines_over_a_passing_limit_are_to_come_later() {
+    let (parts, store) = parts_within(ingest::Limits { max_streams: 1, ..ingest::Limits::default() });
+    let router = router(parts);
+    let (address, stop, serving) = listen(router.clone()).await;
+    const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
+    let push = |jobs: &[&str]| {
+        let at = (NOW.0 * 1_000_000).to_string();
+        let streams = jobs.iter().map(|job| json!({"stream": {"service_name": job}, "values": [[at, "line"]]}));
+        json!({"streams": streams.collect::<Vec<_>>()}).to_string()
+    };
+    let over = r#"Maximum active stream limit exceeded when trying to create stream {service_name="b"}"#;
+    let later = StatusCode::TOO_MANY_REQUESTS;
+    for (case, path, body, status) in [
+        ("push of one stream", "/loki/api/v1/push", push(&["a"]), StatusCode::NO_CONTENT),
+        ("push of another", "/loki/api/v1/push", push(&["b"]), later),
+        ("push of both", "/loki/api/v1/push", push(&["a", "b"]), later),
+        ("export of one stream", "/v1/logs", lines_of(&["a"]).to_string(), StatusCode::OK),
+        ("export of another", "/v1/logs", lines_of(&["b"]).to_string(), later),
+        ("export of both", "/v1/logs", lines_of(&["a", "b"]).to_string(), StatusCode::OK),
+    ] {
+        let reply = post(&router, path, &JSON, body).await;
+        assert_eq!(reply.status, status, "{case}: {}", reply.text());
+        assert_eq!(reply.headers.contains_key("retry-after"), status == later, "{case}");
+        let is_named = case.ends_with("another") || case.ends_with("both");
+        let text = reply.text().replace("\\\"", "\"");
+        assert_eq!(text.contains(over), is_named, "{case}: {text}");
+    }
+    let path = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+    for (case, services, code) in [
+        ("another", &["b"][..], tonic::Code::ResourceExhausted),
+        ("both: what is taken in part must not be repeated", &["a", "b"], tonic::Code::Ok),
+    ] {
+        let export: ExportLogsServiceRequest = serde_json::from_value(lines_of(services)).unwrap();
+        let status = call(&address, path, frame(&export, false), false).await;
+        assert_eq!(status, (code as i32).to_string(), "{case}");
+    }
+    assert_eq!(store.snapshot().stream_labels(&[], signal::Nanos(0), signal::Nanos(i64::MAX)).len(), 1);
+    drop(stop);
+    serving.await.unwrap();
+}
+
 #[tokio::test]
 async fn samples_that_come_too_fast_are_to_come_later() {
     let (mut parts, _) = parts();

@@ -415,6 +415,28 @@ async fn agents_push_protobuf() {
 }
 
 #[tokio::test]
+async fn agents_that_are_too_fast_come_back() {
+    let limits = ingest::Limits {
+        max_stream_bytes_per_second: Some(10),
+        max_stream_burst_bytes: Some(10),
+        max_line_bytes: 20,
+        ..ingest::Limits::default()
+    };
+    let (parts, _) = parts_within(limits);
+    let router = router(parts);
+    let entry = |line: &str| Entry { timestamp: Some(When { seconds: NOW_S, nanos: 5 }), line: line.to_owned() };
+    let stream = |line: &str| PushStream { labels: r#"{job="agent"}"#.to_owned(), entries: vec![entry(line)] };
+    for (case, line, status, text) in [
+        ("more than the burst", "taken as a whole", 204, ""),
+        ("nothing left", "short", 429, r#"Per stream rate limit exceeded"#),
+        ("never", "this line is longer than twenty bytes", 400, "more than the limit of 20 (max_line_bytes)"),
+    ] {
+        let reply = post(&router, PUSH, &[], snappy(&PushRequest { streams: vec![stream(line)] })).await;
+        assert_eq!((reply.status.as_u16(), reply.text().contains(text)), (status, true), "{case}: {}", reply.text());
+    }
+}
+
+#[tokio::test]
 async fn grafana_learns_limits_and_old_clients_are_served() {
     let (router, _) = server();
     with_logs(&router).await;

@@ -12,7 +12,7 @@ use super::{Converted, MAX_TEXT, attribute, attributes, nanos, span_id, text, tr
 use crate::rejection::{Refusals, excerpt};
 
 /// Resource attributes that identify a stream; Loki's `default_resource_attributes_as_index_labels`.
-const INDEXED: [&str; 18] = [
+pub const INDEXED_ATTRIBUTES: [&str; 18] = [
     "service.name",
     "service.namespace",
     "service.instance.id",
@@ -92,7 +92,7 @@ pub(super) fn convert(request: ExportLogsServiceRequest, received: Nanos, text_l
 fn split(resource: Vec<(String, AttributeValue)>) -> (Labels, Pairs<'static>) {
     let (mut indexed, mut rest) = (Vec::new(), Vec::new());
     for (name, value) in resource {
-        if INDEXED.contains(&name.as_str()) {
+        if INDEXED_ATTRIBUTES.contains(&name.as_str()) {
             indexed.push((label_name(&name), text(&value)));
         } else {
             flatten(&label_name(&name), &value, &mut rest);
