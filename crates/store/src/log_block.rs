@@ -18,7 +18,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use footer::{LogBlockMeta, Run};
+pub(crate) use footer::Run;
 pub(crate) use reader::LogBlock;
 pub(crate) use writer::LogBlockWriter;
 

@@ -60,6 +60,7 @@ impl LogBlock {
     }
 
     /// Number of row groups.
+    #[cfg(test)]
     pub(crate) fn groups(&self) -> u32 {
         self.footer.groups.len() as u32
     }

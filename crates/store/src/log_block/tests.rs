@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use signal::{Labels, LogLine, Matcher, Nanos};
 
+use super::footer::LogBlockMeta;
 use super::*;
 use crate::block::PageCache;
 use crate::block_file::{BlockError, BlockOrigin, WriteBlockError};

@@ -180,8 +180,8 @@ proptest! {
         wanted.iter().take(lines.len()).enumerate().filter(|(_, wanted)| **wanted).for_each(|(row, _)| rows.insert(row));
         let want: Vec<_> = rows.iter().map(|row| lines[row].clone()).collect();
         let group = seal(&lines);
-        prop_assert_eq!(group.lines(&Rows::all(lines.len())).unwrap(), lines.clone());
-        prop_assert_eq!(group.lines(&rows).unwrap(), want.clone());
+        prop_assert_eq!(&group.lines(&Rows::all(lines.len())).unwrap(), &lines);
+        prop_assert_eq!(&group.lines(&rows).unwrap(), &want);
         prop_assert_eq!(reopened(&group).lines(&rows).unwrap(), want);
         let bytes: u64 = lines.iter().map(|line| line.line.len() as u64).sum();
         prop_assert_eq!(group.text_bytes(), bytes);
