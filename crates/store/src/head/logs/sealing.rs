@@ -29,7 +29,10 @@ pub(crate) struct Sealed {
 /// Lines of one stream in order of time, equal instants in order of arrival, none twice at the same instant.
 pub(crate) fn in_order<'a>(chunks: &'a [Arc<LineChunk>]) -> Vec<Line<'a>> {
     let mut lines: Vec<Line<'a>> = Vec::with_capacity(chunks.iter().map(|chunk| chunk.len()).sum());
-    lines.extend(chunks.iter().flat_map(|chunk| chunk.iter()));
+    // Chunk by chunk, because then their number is known beforehand.
+    for chunk in chunks {
+        lines.extend(chunk.iter());
+    }
     put_in_order(&mut lines);
     lines
 }
