@@ -205,7 +205,7 @@ fn queries() -> Vec<Row> {
             "/loki/api/v1/query_range",
             &[("query", "{a=\"b\"}"), ("limit", "many")],
             400,
-            "cannot parse 'limit'",
+            "strconv.Atoi: parsing \"many\": invalid syntax",
         ),
         get("bad time for Loki", "/loki/api/v1/labels", &[("start", "noon")], 400, "could not parse 'start' parameter"),
         get("bad trace id", "/api/traces/xyz", &[], 400, "`xyz` is not a hexadecimal id"),
