@@ -5,7 +5,7 @@ use crate::wire::DecodeError;
 /// Bytes of all texts of a column together.
 pub(super) const MAX_BYTES: usize = 1 << 30;
 
-/// Texts one behind the other; [`MAX_BYTES`] in all.
+/// Texts one behind the other; of one column at most 1 GiB in all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts {
     bytes: String,
