@@ -107,7 +107,7 @@ impl<'q> Columnar<'q> {
     /// Gathers the lines of a source as far as columns tell.
     pub(super) fn gather(&self, source: &Source<'_>, gathering: &mut Gathering<'_>) -> Result<Left, EvalError> {
         let Some((group, rows)) = source.group() else { return Ok(Left::Everything) };
-        self.gather_group(source.labels, &group, rows, source.bounds, gathering).unwrap_or_else(|error| {
+        self.gather_group(source, &group, rows, gathering).unwrap_or_else(|error| {
             source.note(error);
             Ok(Left::Nothing)
         })
@@ -115,13 +115,14 @@ impl<'q> Columnar<'q> {
 
     fn gather_group(
         &self,
-        stream: &Labels,
+        source: &Source<'_>,
         group: &Arc<RowGroup>,
         rows: Range<usize>,
-        (start, end): (Nanos, Nanos),
         gathering: &mut Gathering<'_>,
     ) -> Result<Result<Left, EvalError>, RowsError> {
+        let (stream, (start, end)) = (source.labels, source.bounds);
         let times = group.times()?;
+        let mask = source.mask(&times);
         let own = times.get(rows.clone()).unwrap_or_default();
         if !own.is_sorted() {
             return Ok(Ok(Left::Everything));
@@ -135,16 +136,20 @@ impl<'q> Columnar<'q> {
         let mut left = Rows::none(group.rows() as usize);
         for (number, shape) in group.shapes().iter().enumerate() {
             let of_shape = match &codes {
-                None => None,
+                None => mask.clone(),
                 Some(codes) => {
                     let mut rows = Rows::of(codes, |code| usize::from(*code) == number);
-                    rows.retain(from..to);
-                    if rows.is_empty() {
-                        continue;
-                    }
+                    mask.iter().for_each(|mask| rows.and(mask));
                     Some(rows)
                 }
             };
+            let of_shape = of_shape.map(|mut rows| {
+                rows.retain(from..to);
+                rows
+            });
+            if of_shape.as_ref().is_some_and(Rows::is_empty) {
+                continue;
+            }
             match self.values(stream, group, shape)? {
                 Some(values) => {
                     let lines = Lines { range: from..to, rows: of_shape, times: &times };

@@ -1,5 +1,6 @@
 //! The lines of one stream in a stretch of time, read as far as a query needs them.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,22 +12,47 @@ use super::Direction;
 use super::narrow::Narrowing;
 use crate::logql::ast::LogExpr;
 
-/// The lines of one stream between two instants, and the parts that have some of them.
+/// Lines of one stream, and the parts that have them. No line is in two sources.
 pub(super) struct Source<'s> {
     pub(super) labels: &'s Labels,
     parts: Vec<&'s LinePart>,
     /// The first and the last instant that count.
     pub(super) bounds: (Nanos, Nanos),
+    instants: Instants,
 }
 
-/// How many times more often parts may be read for the sake of not reading them together.
-const SPLIT: usize = 4;
+/// Which instants between the bounds count.
+#[derive(Clone)]
+enum Instants {
+    All,
+    /// Others than these, which are sorted.
+    Except(Arc<[i64]>),
+    /// These, which are sorted.
+    Only(Arc<[i64]>),
+}
 
-/// The sources of streams, stream by stream, each in order of time. No instant of a stream is in two of them.
+impl Instants {
+    fn count(&self, at: i64) -> bool {
+        match self {
+            Self::All => true,
+            Self::Except(instants) => instants.binary_search(&at).is_err(),
+            Self::Only(instants) => instants.binary_search(&at).is_ok(),
+        }
+    }
+}
+
+/// How many pairs of overlapping parts are compared; a stream with more of them is put in order line by line.
+const MOST_PAIRS: usize = 4_096;
+
+/// The sources of streams, stream by stream, each in order of time.
+///
+/// A line can only be in two parts if both have something at its instant. So parts that overlap are read apart too, but for
+/// the instants that they share.
 pub(super) fn sources(streams: &[StreamReader]) -> Vec<Source<'_>> {
     let mut sources = Vec::new();
     for stream in streams {
         let (labels, range) = (stream.labels(), (stream.start(), stream.end()));
+        let clip = |first: Nanos, last: Nanos| (first.max(range.0), last.min(range.1));
         let mut rest = stream.parts();
         while let Some((first, others)) = rest.split_first() {
             let mut last = first.last();
@@ -38,53 +64,80 @@ pub(super) fn sources(streams: &[StreamReader]) -> Vec<Source<'_>> {
                 does
             };
             let count = 1 + others.iter().take_while(overlaps).count();
-            if count == 1 {
-                let bounds = (first.first().max(range.0), last.min(range.1));
-                sources.push(Source { labels, parts: vec![first], bounds });
-                rest = others;
-                continue;
-            }
             let (together, after) = rest.split_at_checked(count).unwrap_or((rest, &[]));
             rest = after;
-            let bounds: Vec<_> = together.iter().map(|part| (part.first().0, part.last().0)).collect();
-            for (bounds, places) in split(&bounds) {
-                let bounds = (Nanos(bounds.0).max(range.0), Nanos(bounds.1).min(range.1));
-                if bounds.0 <= bounds.1 {
-                    let parts = places.into_iter().filter_map(|place| together.get(place)).collect();
-                    sources.push(Source { labels, parts, bounds });
-                }
+            let all: Vec<&LinePart> = together.iter().collect();
+            let bounds = clip(first.first(), last);
+            if count == 1 {
+                sources.push(Source { labels, parts: all, bounds, instants: Instants::All });
+                continue;
+            }
+            let Some(shared) = shared(together, range) else {
+                sources.push(Source { labels, parts: all, bounds, instants: Instants::All });
+                continue;
+            };
+            let shared: Arc<[i64]> = Arc::from(shared);
+            let instants = if shared.is_empty() { Instants::All } else { Instants::Except(Arc::clone(&shared)) };
+            for part in together {
+                let bounds = clip(part.first(), part.last());
+                sources.push(Source { labels, parts: vec![part], bounds, instants: instants.clone() });
+            }
+            if let (Some(first), Some(last)) = (shared.first(), shared.last()) {
+                let bounds = clip(Nanos(*first), Nanos(*last));
+                sources.push(Source { labels, parts: all, bounds, instants: Instants::Only(shared) });
             }
         }
     }
     sources
 }
 
-/// Cuts time where one of overlapping parts begins or ends, so that parts are read together only where they have to be;
-/// what hangs together closely stays so. Parts come in order of their first instants.
-fn split(parts: &[(i64, i64)]) -> Vec<((i64, i64), Vec<usize>)> {
-    let mut edges: Vec<i64> = parts.iter().flat_map(|(first, last)| [*first, last.saturating_add(1)]).collect();
-    edges.sort_unstable();
-    edges.dedup();
-    let mut pieces = Vec::with_capacity(edges.len());
-    let mut active: Vec<usize> = Vec::new();
-    let mut coming = parts.iter().enumerate().peekable();
-    let mut reads = 0;
-    for (from, to) in edges.iter().zip(edges.iter().skip(1)) {
-        while let Some((place, _)) = coming.next_if(|(_, (first, _))| first <= from) {
-            active.push(place);
-        }
-        active.retain(|place| parts.get(*place).is_some_and(|(_, last)| last >= from));
-        reads += active.len();
-        if reads > parts.len() * SPLIT {
-            let first = parts.iter().map(|(first, _)| *first).min().unwrap_or_default();
-            let last = parts.iter().map(|(_, last)| *last).max().unwrap_or_default();
-            return vec![((first, last), (0..parts.len()).collect())];
-        }
-        if !active.is_empty() {
-            pieces.push(((*from, to.saturating_sub(1)), active.clone()));
+/// The instants at which several of these parts have lines, sorted; `None` when that cannot be told easily. Parts come in
+/// order of their first instants.
+fn shared(parts: &[LinePart], range: (Nanos, Nanos)) -> Option<Vec<i64>> {
+    let times: Vec<Vec<i64>> = parts.iter().map(|part| times(part, range)).collect::<Option<_>>()?;
+    let mut shared = Vec::new();
+    let mut pairs = 0;
+    for (place, one) in times.iter().enumerate() {
+        let Some(last) = one.last() else { continue };
+        let later = times.get(place + 1..).unwrap_or_default();
+        for (other, _) in later.iter().zip(parts.get(place + 1..)?).take_while(|(_, part)| part.first().0 <= *last) {
+            pairs += 1;
+            if pairs > MOST_PAIRS {
+                return None;
+            }
+            intersect(one, other, &mut shared);
         }
     }
-    pieces
+    shared.sort_unstable();
+    shared.dedup();
+    Some(shared)
+}
+
+/// The instants of a part; `None` when something of it was deleted, or it cannot be read.
+fn times(part: &LinePart, (start, end): (Nanos, Nanos)) -> Option<Vec<i64>> {
+    if let Some(lines) = part.open(start, end) {
+        return Some(lines.iter().map(|line| line.at.0).collect());
+    }
+    let PartRows { group, rows } = part.rows()?;
+    let times = group.times().ok()?;
+    Some(times.get(rows.start as usize..rows.end as usize)?.to_vec())
+}
+
+/// Adds what is in both; both are sorted.
+fn intersect(one: &[i64], other: &[i64], both: &mut Vec<i64>) {
+    let from = |list: &[i64], other: &[i64]| other.first().map_or(0, |first| list.partition_point(|at| at < first));
+    let mut left = one.get(from(one, other)..).unwrap_or_default();
+    let mut right = other.get(from(other, one)..).unwrap_or_default();
+    while let (Some((a, after_a)), Some((b, after_b))) = (left.split_first(), right.split_first()) {
+        match a.cmp(b) {
+            Ordering::Less => left = after_a,
+            Ordering::Greater => right = after_b,
+            Ordering::Equal => {
+                both.push(*a);
+                (left, right) = (after_a, after_b);
+            }
+        }
+    }
 }
 
 /// Streams that may have lines in the range.
@@ -107,12 +160,20 @@ impl<'s> Source<'s> {
         }
     }
 
+    /// The rows that count, where that is not all of them between the bounds.
+    pub(super) fn mask(&self, times: &[i64]) -> Option<Rows> {
+        match &self.instants {
+            Instants::All => None,
+            Instants::Except(_) | Instants::Only(_) => Some(Rows::of(times, |at| self.instants.count(*at))),
+        }
+    }
+
     /// The lines that may be kept.
     pub(super) fn open(&self, narrowing: &Narrowing) -> Opened<'s> {
         if let [only] = self.parts.as_slice()
             && let Some(mut lines) = only.open(self.bounds.0, self.bounds.1)
         {
-            lines.retain(|line| narrowing.may_keep(line.line));
+            lines.retain(|line| self.instants.count(line.at.0) && narrowing.may_keep(line.line));
             return Opened { content: Content::Borrowed(lines) };
         }
         if let Some((group, rows)) = self.group() {
@@ -133,7 +194,8 @@ impl<'s> Source<'s> {
                 }
                 None => part.lines(self.bounds.0, self.bounds.1),
             };
-            lines.extend(own.into_iter().map(|line| (part.arrival(), line)));
+            let own = own.into_iter().filter(|line| self.instants.count(line.at.0));
+            lines.extend(own.map(|line| (part.arrival(), line)));
         }
         lines.sort_by_key(|(arrival, line)| (line.at, *arrival));
         let mut lines: Vec<LogLine> = lines.into_iter().map(|(_, line)| line).collect();
@@ -238,7 +300,8 @@ impl Opened<'_> {
         }
         let times = group.times()?;
         let (start, end) = source.bounds;
-        let is_inside = |row: &usize| times.get(*row).is_some_and(|at| start.0 <= *at && *at <= end.0);
+        let counts = |at: i64| start.0 <= at && at <= end.0 && source.instants.count(at);
+        let is_inside = |row: &usize| times.get(*row).is_some_and(|at| counts(*at));
         let rows = found.iter().filter(is_inside).map(|row| row as u32).collect();
         Ok(Self::of_rows(group, rows, times))
     }
@@ -304,17 +367,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_is_cut_where_parts_begin_and_end() {
-        for (case, parts, want) in [
-            ("alone", &[(0, 9)][..], vec![((0, 9), vec![0])]),
-            ("a little", &[(0, 9), (8, 20)], vec![((0, 7), vec![0]), ((8, 9), vec![0, 1]), ((10, 20), vec![1])]),
-            ("inside", &[(0, 9), (3, 4)], vec![((0, 2), vec![0]), ((3, 4), vec![0, 1]), ((5, 9), vec![0])]),
-            ("the same", &[(0, 9), (0, 9)], vec![((0, 9), vec![0, 1])]),
-            ("an instant", &[(0, 5), (5, 5)], vec![((0, 4), vec![0]), ((5, 5), vec![0, 1])]),
+    fn what_two_have_is_found() {
+        for (case, one, other, want) in [
+            ("nothing", &[1, 2, 3][..], &[4, 5][..], &[][..]),
+            ("some", &[1, 3, 5, 7], &[2, 3, 6, 7, 9], &[3, 7]),
+            ("the same", &[1, 1, 2], &[1, 2, 2], &[1, 2]),
+            ("none at all", &[], &[1], &[]),
         ] {
-            assert_eq!(split(parts), want, "{case}");
+            let mut both = Vec::new();
+            intersect(one, other, &mut both);
+            assert_eq!(both, want, "{case}");
         }
-        let many: Vec<(i64, i64)> = (0..50).map(|n| (n, 100 + n)).collect();
-        assert_eq!(split(&many), [((0, 149), (0..50).collect())], "all of each other");
     }
 }
