@@ -113,18 +113,17 @@ fn measure(name: &str, groups: &[Texts], times: &[i64]) -> (f64, f64, f64) {
             std::hint::black_box(column.rows_containing(&finder, times).unwrap());
         }
     });
-    let mut one = String::new();
     let get = best(&mut || {
-        for (column, times) in opened().zip(group_times()) {
-            one.clear();
-            column.get(777 % column.rows(), times, &mut one).unwrap();
+        for ((column, times), group) in opened().zip(group_times()).zip(groups) {
+            out.clear();
+            column.pick(&[777 % group.len() as u32], times, &mut out).unwrap();
         }
     }) * rows as f64
         / groups.len() as f64;
     let pick = best(&mut || {
-        for (column, times) in opened().zip(group_times()) {
+        for ((column, times), group) in opened().zip(group_times()).zip(groups) {
             out.clear();
-            let rows: Vec<u32> = (0..column.rows() as u32).step_by(100).collect();
+            let rows: Vec<u32> = (0..group.len() as u32).step_by(100).collect();
             column.pick(&rows, times, &mut out).unwrap();
         }
     });

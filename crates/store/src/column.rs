@@ -16,7 +16,6 @@
 //! Every kind gives every text back byte for byte; which one is taken follows from the values alone. Whoever reads knows
 //! how many rows there are and their times. Bytes that nobody wrote lead to errors and not to panics, and to no more
 //! memory than the rows need; checksums are the business of the file.
-#![expect(dead_code, reason = "what asks for columns is being built on top")]
 
 mod affix;
 mod dictionary;
@@ -207,11 +206,6 @@ impl<'a> Column<'a> {
         Ok(Self { rows, kind })
     }
 
-    /// How many rows the column has.
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// Adds the texts of all rows to `out`, which is empty after an error.
     pub(crate) fn texts(&self, times: &[i64], out: &mut Texts) -> Result<(), DecodeError> {
         self.check(times)?;
@@ -225,38 +219,6 @@ impl<'a> Column<'a> {
             Kind::Sparse(sparse) => sparse.texts(times, out),
             Kind::Pattern(pattern) => pattern.texts(out),
         })
-    }
-
-    /// Adds the text of one row to `out`.
-    pub(crate) fn get(&self, row: usize, times: &[i64], out: &mut String) -> Result<(), DecodeError> {
-        self.check(times)?;
-        if row >= self.rows {
-            return Err(BEYOND);
-        }
-        let mut bytes = Vec::new();
-        match &self.kind {
-            Kind::Constant(text) => {
-                out.push_str(text);
-                return Ok(());
-            }
-            Kind::Dictionary(coded) => {
-                out.push_str(coded.get(row)?);
-                return Ok(());
-            }
-            Kind::Sparse(sparse) => return sparse.get(row, times, out),
-            Kind::Text(text) => {
-                let mut texts = Texts::default();
-                texts.fill(|out| text.pick(std::iter::once(row), out))?;
-                out.push_str(texts.bytes());
-                return Ok(());
-            }
-            Kind::Hex(hex) => hex.get(row, &mut bytes)?,
-            Kind::Numbers(numbers) => numbers.get(row, times, &mut bytes)?,
-            Kind::Times(instants) => instants.get(row, times, &mut bytes)?,
-            Kind::Pattern(pattern) => pattern.get(row, &mut bytes)?,
-        }
-        out.push_str(std::str::from_utf8(&bytes).map_err(|_| DecodeError("a text is not UTF-8"))?);
-        Ok(())
     }
 
     /// Adds the texts of some rows, in ascending order, to `out`, which is empty after an error. What lies compressed
@@ -324,20 +286,6 @@ impl<'a> Column<'a> {
             | Kind::Text(_)
             | Kind::Sparse(_)
             | Kind::Pattern(_) => Ok(None),
-        }
-    }
-
-    /// The rows that are not empty and the column of those alone, where the column is kept so. No row of that is empty.
-    pub(crate) fn sparse(&self) -> Option<(&Rows, &Column<'a>)> {
-        match &self.kind {
-            Kind::Sparse(sparse) => Some(sparse.parts()),
-            Kind::Constant(_)
-            | Kind::Dictionary(_)
-            | Kind::Hex(_)
-            | Kind::Numbers(_)
-            | Kind::Times(_)
-            | Kind::Text(_)
-            | Kind::Pattern(_) => None,
         }
     }
 

@@ -233,12 +233,6 @@ impl<'a> Numbers<'a> {
         Ok(())
     }
 
-    pub(super) fn get(&self, row: usize, times: &[i64], out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        let number = self.packed.get(row)?;
-        self.put(number.wrapping_add(self.base(row, times)), out);
-        Ok(())
-    }
-
     pub(super) fn pick(&self, rows: &[u32], times: &[i64], out: &mut Filling) -> Result<(), DecodeError> {
         let mut numbers = Vec::with_capacity(rows.len());
         self.packed.pick(rows, &mut numbers)?;

@@ -176,25 +176,6 @@ impl<'a> Packed<'a> {
         Ok(())
     }
 
-    /// Number `row`.
-    pub(super) fn get(&self, row: usize) -> Result<i64, DecodeError> {
-        if row >= self.count {
-            return Err(ENDS_EARLY);
-        }
-        let mut groups = match self.shape()? {
-            Shape::Same(value) => return Ok(value),
-            Shape::Groups(groups) => groups,
-        };
-        let mut first = 0;
-        while let Some(group) = groups.next()? {
-            if row < first + GROUP {
-                return Ok(group.get(row - first));
-            }
-            first += GROUP;
-        }
-        Err(ENDS_EARLY)
-    }
-
     /// Adds the numbers of some rows, in ascending order, to `out`.
     pub(super) fn pick(&self, rows: &[u32], out: &mut Vec<i64>) -> Result<(), DecodeError> {
         let mut groups = match self.shape()? {

@@ -276,19 +276,6 @@ impl<'a> Pattern<'a> {
         Ok(())
     }
 
-    /// One text.
-    pub(super) fn get(&self, row: usize, out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        let Opened { codes, layout, columns } = self.opened()?;
-        let code = *codes.get(row).ok_or(DecodeError("a row is beyond its column"))?;
-        let rank = codes.iter().take(row).filter(|other| **other == code).count();
-        let place = layout.patterns.get(usize::from(code)).ok_or(dictionary::UNKNOWN_ENTRY)?;
-        let columns = columns.iter().skip(place.column).take(place.numbers);
-        let numbers: Vec<i64> =
-            columns.map(|column| Packed::new(column, place.rows).get(rank)).collect::<Result<_, _>>()?;
-        put(self.coded.entries()?.get(usize::from(code)).split('1'), numbers.into_iter(), out);
-        Ok(())
-    }
-
     pub(super) fn rows_equal(&self, text: &str) -> Result<Rows, DecodeError> {
         let (mut pattern, mut wanted) = (String::new(), Vec::new());
         let none = Rows::none(self.rows);

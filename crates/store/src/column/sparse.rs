@@ -116,13 +116,6 @@ impl<'a> Sparse<'a> {
         Ok(())
     }
 
-    pub(super) fn get(&self, row: usize, times: &[i64], out: &mut String) -> Result<(), DecodeError> {
-        if !self.present.contains(row) {
-            return Ok(());
-        }
-        self.inner.get(self.present.count_before(row), &self.times(times), out)
-    }
-
     pub(super) fn pick(&self, rows: &[u32], times: &[i64], out: &mut Filling) -> Result<(), DecodeError> {
         let has_text = |row: &&u32| self.present.contains(**row as usize);
         let inside: Vec<u32> =

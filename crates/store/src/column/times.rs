@@ -248,11 +248,6 @@ impl<'a> Times<'a> {
         Ok(())
     }
 
-    pub(super) fn get(&self, row: usize, times: &[i64], out: &mut Vec<u8>) -> Result<(), DecodeError> {
-        let base = times.get(row).map_or(0, |time| time.div_euclid(self.layout.unit()));
-        Writer::new(self.layout).put(self.packed.get(row)?.wrapping_add(base), out)
-    }
-
     /// Whether a text made of such bytes can be in a value.
     pub(super) fn can_contain(&self, needle: &[u8]) -> bool {
         let Layout { between, point, affix, .. } = self.layout;

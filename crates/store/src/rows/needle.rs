@@ -78,8 +78,8 @@ impl RowGroup {
         known: &mut Known<'n>,
     ) -> Result<Rows, RowsError> {
         let rows = self.rows() as usize;
-        let is_in = |literal: &Box<str>| literal.len() >= piece.len() && finder.find(literal.as_bytes()).is_some();
-        if shape.literals.iter().any(is_in) {
+        let mut literals = shape.literals.iter().filter(|literal| literal.len() >= piece.len());
+        if literals.any(|literal| finder.find(literal.as_bytes()).is_some()) {
             return Ok(Rows::all(rows));
         }
         let mut with = Rows::none(rows);

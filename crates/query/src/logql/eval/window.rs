@@ -111,7 +111,7 @@ fn gather<'e>(
             match left {
                 Left::Nothing => {}
                 Left::Everything => {
-                    function.read(source, source.open(&function.reader.narrowing), &mut gathering, evaluation)?
+                    function.read(source, source.open(&function.reader.narrowing), &mut gathering, evaluation)?;
                 }
                 Left::Rows(opened) => function.read(source, opened, &mut gathering, evaluation)?,
             }
