@@ -264,6 +264,16 @@ impl Journal {
         expired
     }
 
+    /// Gives a damaged segment a name that is not read again; answers it.
+    pub(crate) fn set_aside(&self, id: SegmentId) -> Result<PathBuf, RetainError> {
+        let file = self.path(id);
+        let aside = file.with_extension("damaged");
+        match self.disk.rename(&file, &aside) {
+            Ok(()) => Ok(aside),
+            Err(source) => Err(RetainError::Io { file, source }),
+        }
+    }
+
     /// Removes segments from disk, one after the other; those in `removed` are gone also when an error is answered.
     pub(crate) fn remove(
         &mut self,

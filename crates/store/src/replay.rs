@@ -14,7 +14,7 @@ use crate::blocks::BlockDir;
 use crate::codec::dictionary::{Dictionary, Names, Numbers};
 use crate::codec::traces;
 use crate::disk::Disk;
-use crate::errors::{FlushError, OpenError, Retained};
+use crate::errors::{FlushError, OpenError, RetainError, Retained};
 use crate::head::logs::LogsHead;
 use crate::head::{Head, SegmentId};
 use crate::journal::{Journal, SegmentFacts};
@@ -135,6 +135,21 @@ impl Volume {
         Some((self.journal.close()?, self.last))
     }
 
+    /// Removes the segments up to `last`, which are in blocks. One that could not be read as a whole may hold what is
+    /// nowhere else: it gets a name that is not read again, and stays a problem.
+    pub(crate) fn drop_flushed(&mut self, last: SegmentId) -> Result<(), RetainError> {
+        let flushed = self.journal.until(last);
+        for id in &flushed {
+            let file = self.journal.path(*id);
+            let mut damage = self.problems.iter_mut().filter(|problem| problem.file == file).peekable();
+            if damage.peek().is_some() {
+                let aside = self.journal.set_aside(*id)?;
+                damage.for_each(|problem| problem.file.clone_from(&aside));
+            }
+        }
+        self.journal.remove(&flushed, &mut BTreeSet::new(), &mut Retained::default())
+    }
+
     fn read(
         &mut self,
         settings: &StoreSettings,
@@ -172,7 +187,7 @@ impl Volume {
             }
             Signal::Traces => return Ok(()),
         }
-        Ok(self.journal.remove(&self.journal.until(last), &mut BTreeSet::new(), &mut Retained::default())?)
+        Ok(self.drop_flushed(last)?)
     }
 
     fn read_segment(

@@ -254,13 +254,38 @@ fn scan_frames(bytes: &[u8], version: u16) -> Scan<'_> {
                 end += len;
             }
             // With a good frame behind it, this one was whole once: cutting here would lose finished writes.
-            Err(Some(len)) if rest.get(len..).is_some_and(|next| take_frame(next).is_ok()) => {
+            Err(_) if is_followed(rest) => {
                 return Scan { version, frames, end, after: After::Damage("the checksum does not match") };
             }
             Err(_) => return Scan { version, frames, end, after: After::Torn },
         }
     }
 }
+
+/// Whether a good frame lies anywhere behind a bad one, whose own length may be what is wrong. Zeros in front are a write
+/// that never began.
+fn is_followed(bytes: &[u8]) -> bool {
+    let Some((length, _)) = bytes.split_first_chunk::<4>() else { return false };
+    if u32::from_le_bytes(*length) == 0 {
+        return false;
+    }
+    // Bytes that happen to look like a length cost a checksum each.
+    let mut patience = SEARCH;
+    (1..bytes.len()).any(|at| {
+        let Some(rest) = bytes.get(at..).filter(|_| patience > 0) else { return false };
+        match take_frame(rest) {
+            Ok(_) => true,
+            Err(Some(len)) => {
+                patience = patience.saturating_sub(len);
+                false
+            }
+            Err(None) => false,
+        }
+    })
+}
+
+/// Bytes that are looked at in search of a good frame.
+const SEARCH: usize = 256 << 20;
 
 /// The payload of the frame in front and the frame's whole length. The error carries the length the frame claims, when
 /// that many bytes are there.
@@ -358,6 +383,8 @@ mod tests {
             ("zeros behind", zeros, 3, After::Torn),
             ("flip in the last", flip(third + 9), 2, After::Torn),
             ("flip in the middle", flip(second + 9), 1, After::Damage("the checksum does not match")),
+            ("flip in a length", flip(second + 1), 1, After::Damage("the checksum does not match")),
+            ("flip in the first length", flip(HEADER + 2), 0, After::Damage("the checksum does not match")),
             ("flip in the header", flip(2), 0, After::Damage("the header is damaged")),
         ] {
             let scan = scan(&bytes, Signal::Logs).unwrap();

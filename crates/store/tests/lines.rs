@@ -668,3 +668,34 @@ proptest! {
         prop_assert!(store.snapshot().stream_labels(&[pattern], EVER.0, EVER.1).len() <= 2);
     }
 }
+
+#[test]
+fn a_damaged_log_is_kept_when_the_rest_moves_to_blocks() {
+    let pristine = MemoryDisk::new();
+    let store = open(&pristine);
+    for at in 0..40 {
+        write(&store, "a", &[(at, "some line")]);
+    }
+    drop(store);
+    let file = Path::new(DIR).join("logs/00000001.seg");
+    let good = pristine.read(&file).unwrap();
+    // A bit of the content and one of a length, somewhere in the first half.
+    for at in [good.len() / 3, good.len() / 3 + 1, good.len() / 3 + 2, good.len() / 3 + 3, good.len() / 2] {
+        let disk = MemoryDisk::new();
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x04;
+        disk.put(&file, bytes.clone());
+        let store = open(&disk);
+        assert_eq!(store.status().problems.len(), 1, "byte {at}");
+        let before: usize = found(&store).values().map(Vec::len).sum();
+        assert!((1..40).contains(&before), "byte {at}: {before} lines");
+        write(&store, "a", &[(100, "a new line")]);
+        store.flush().unwrap();
+        let after: usize = found(&store).values().map(Vec::len).sum();
+        assert_eq!(after, before + 1, "byte {at}");
+        // What was not read is still there, and somebody is told where.
+        let aside = file.with_extension("damaged");
+        assert_eq!(disk.read(&aside).unwrap(), bytes, "byte {at}");
+        assert_eq!(store.status().problems[0].file, aside, "byte {at}");
+    }
+}

@@ -1,6 +1,5 @@
 //! What keeps a store small: moving what was written from memory to blocks, merging blocks, deleting, copying.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use signal::{Matcher, Nanos, TimeRange, Timestamp};
 use super::{Blocks, Store, blocks_of};
 use crate::block::Block;
 use crate::deletion::{Deletion, LineDeletion, LineFilter};
-use crate::errors::{FlushError, Retained};
+use crate::errors::FlushError;
 use crate::head::logs::{Arrivals, LogsHead};
 use crate::head::metrics::MetricsHead;
 use crate::head::{Frozen, Head, Layers, SegmentId};
@@ -140,11 +139,7 @@ impl Store {
         let mut writer = self.lock_writer();
         self.change_head(change);
         let Some(volume) = writer.volume_mut(signal) else { return Ok(()) };
-        let flushed = volume.journal.until(last);
-        let removed = volume.journal.remove(&flushed, &mut BTreeSet::new(), &mut Retained::default());
-        let gone: Vec<_> = flushed.iter().map(|id| volume.journal.path(*id)).collect();
-        volume.problems.retain(|problem| !gone.contains(&problem.file));
-        Ok(removed?)
+        Ok(volume.drop_flushed(last)?)
     }
 
     /// Begins a new head and a new segment; what was there waits to be flushed.
