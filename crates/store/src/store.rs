@@ -34,7 +34,7 @@ pub struct StoreSettings {
     pub retention: Duration,
     /// Most series that received something since the last flush; further ones are refused. Default 2 million.
     pub max_series: u32,
-    /// Bytes of the logs' write-ahead log at which they are moved to blocks. Default 128 MiB, which takes about a third as much
+    /// Bytes of the logs' write-ahead log at which they are moved to blocks. Default 64 MiB, which takes about half as much
     /// memory.
     pub log_flush_bytes: u64,
     /// How long the lines of some streams are kept; the first one that allows a stream counts, before `retention`. Default
@@ -74,7 +74,7 @@ impl Default for StoreSettings {
             retention: Duration::from_secs(15 * 24 * 3600),
             max_series: 2_000_000,
             flush_bytes: 512 << 20,
-            log_flush_bytes: 128 << 20,
+            log_flush_bytes: 64 << 20,
             log_retention: Vec::new(),
             line_deletion_delay: Duration::from_secs(24 * 3600),
             flush_after: Duration::from_secs(2 * 3600),

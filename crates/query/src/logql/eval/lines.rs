@@ -151,8 +151,9 @@ struct Merge<'q> {
     next: BinaryHeap<Reverse<(i128, usize)>>,
     query: RangeQuery,
     cancel: &'q Cancel,
-    /// Lines read so far.
+    /// Lines read so far, and those handed out.
     read: usize,
+    kept: usize,
     /// Sources to look at together.
     ahead: usize,
 }
@@ -174,6 +175,7 @@ impl<'q> Merge<'q> {
             query,
             cancel,
             read: 0,
+            kept: 0,
             ahead: threads() * 2,
         };
         for (number, source) in sources.iter().enumerate() {
@@ -203,6 +205,7 @@ impl<'q> Merge<'q> {
             }
             self.enter_again(number);
             if kept.is_some() {
+                self.kept += 1;
                 return Ok(kept);
             }
         }
@@ -218,14 +221,27 @@ impl<'q> Merge<'q> {
         }
     }
 
+    /// How often lines have to be read until there are enough, if as many go on being kept as so far.
+    fn chunks_needed(&self) -> usize {
+        let left = self.query.limit.saturating_sub(self.kept);
+        match (left * self.read).checked_div(self.kept) {
+            Some(lines) => (lines / TOGETHER + 1).max(threads()),
+            None => MOST_AHEAD,
+        }
+    }
+
     /// Opens a source or reads on in it, together with those that come next when that takes a while.
     fn advance(&mut self, number: usize) -> Result<(), EvalError> {
         let reads_on = self.read >= PATIENCE;
         let mut numbers = vec![number];
-        if reads_on || !self.reader.narrowing.is_empty() {
-            while numbers.len() < self.ahead
+        let is_waiting = |state: &State<'_>| matches!(state, State::Waiting);
+        let opens = self.states.get(number).is_some_and(is_waiting) && !self.reader.narrowing.is_empty();
+        if reads_on || opens {
+            let most = self.ahead.min(self.chunks_needed());
+            let joins = |state: &State<'_>| if reads_on { state.has_nothing() } else { is_waiting(state) };
+            while numbers.len() < most
                 && let Some(Reverse((_, other))) = self.next.peek().copied()
-                && self.states.get(other).is_some_and(State::has_nothing)
+                && self.states.get(other).is_some_and(joins)
             {
                 self.next.pop();
                 numbers.push(other);
