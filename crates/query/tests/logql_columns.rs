@@ -104,6 +104,12 @@ fn ask(store: &Store, query: &str, direction: logql::Direction, limit: usize) ->
     match logql::range(&expr, &store.snapshot(), question, &Cancel::default()) {
         // Which of several malformed lines is named first is nobody's business.
         Err(error) => error.to_string().split(" for series").next().unwrap_or_default().to_owned(),
+        Ok(logql::Answer::Matrix(series)) => {
+            // Sums of floats depend on their order, in the last digit.
+            let point = |point: &logql::Point| format!("{}: {:.9}", point.at.0, point.value);
+            let one = |one: &logql::RangeSeries| (one.labels.to_string(), one.points.iter().map(point).collect());
+            format!("{:#?}", series.iter().map(one).collect::<Vec<(String, Vec<String>)>>())
+        }
         Ok(answer) => format!("{answer:#?}"),
     }
 }
