@@ -5,14 +5,14 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aegis_store::{
-    Disk, Fault, FlushError, LineFilter, LineFilterOp, LineSelection, LogRetention, MemoryDisk, OsDisk, Store,
-    StoreSettings,
+    Fault, FlushError, LineFilter, LineFilterOp, LineSelection, LogRetention, MemoryDisk, OsDisk, Store, StoreSettings,
 };
+use common::written::{blocks, found, rounds, write, write_round};
 use common::{DIR, lines, open, open_with, settings};
 use proptest::prelude::*;
 use signal::{Labels, MatchOp, Matcher, Nanos, Timestamp};
@@ -20,13 +20,6 @@ use signal::{Labels, MatchOp, Matcher, Nanos, Timestamp};
 const DAY: i64 = 24 * 3_600_000;
 const DAY_NANOS: i64 = DAY * 1_000_000;
 const EVER: (Nanos, Nanos) = (Nanos(i64::MIN), Nanos(i64::MAX));
-
-/// Everything a store answers about lines: by stream, in order, without metadata.
-fn found(store: &Store) -> BTreeMap<String, Vec<(i64, String)>> {
-    let streams = store.snapshot().streams(&[], EVER.0, EVER.1);
-    let of = |stream: &aegis_store::Stream| stream.lines.iter().map(|line| (line.at.0, line.line.clone())).collect();
-    streams.iter().map(|stream| (stream.labels.to_string(), of(stream))).collect()
-}
 
 /// The same where the order of lines of one instant does not count.
 fn found_sets(store: &Store) -> BTreeMap<String, BTreeSet<(i64, String)>> {
@@ -36,38 +29,6 @@ fn found_sets(store: &Store) -> BTreeMap<String, BTreeSet<(i64, String)>> {
         assert_eq!(lines.iter().collect::<BTreeSet<_>>().len(), lines.len(), "no line twice");
     }
     found.into_iter().map(|(labels, lines)| (labels, lines.into_iter().collect())).collect()
-}
-
-fn write(store: &Store, app: &str, texts: &[(i64, &str)]) {
-    store.append(&[lines(&[("app", app)], texts)]).unwrap();
-}
-
-/// Many lines of three streams, `round` after `round`, out of order and some of them twice.
-fn write_round(store: &Store, round: i64) {
-    for part in 0..30 {
-        for (app, count) in [("api", 100), ("web", 20), ("cron", 1)] {
-            let texts: Vec<(i64, String)> = (0..count)
-                .map(|number| {
-                    let at = (round * 3_000 + part * 100 + (number * 37) % 100) * 1_000;
-                    (at, format!(r#"{{"level":"info","number":{number},"msg":"line of {app}"}}"#))
-                })
-                .collect();
-            let texts: Vec<(i64, &str)> = texts.iter().map(|(at, text)| (*at, text.as_str())).collect();
-            write(store, app, &texts);
-        }
-    }
-}
-
-fn rounds(count: i64) -> BTreeMap<String, Vec<(i64, String)>> {
-    let store = Store::in_memory();
-    (0..count).for_each(|round| write_round(&store, round));
-    found(&store)
-}
-
-fn blocks(disk: &MemoryDisk) -> Vec<PathBuf> {
-    let is_one =
-        |file: &PathBuf| file.starts_with("/data/logs") && file.extension().is_some_and(|name| name == "block");
-    disk.files().into_iter().filter(is_one).collect()
 }
 
 fn filter(text: &str) -> LineFilter {
@@ -572,49 +533,6 @@ fn a_copy_is_a_data_directory() {
     assert_eq!(found(&store), rounds(2));
 }
 
-#[test]
-fn a_damaged_block_is_named_and_the_rest_served() {
-    let pristine = MemoryDisk::new();
-    let store = open(&pristine);
-    for round in 0..2 {
-        write_round(&store, round);
-        store.flush().unwrap();
-    }
-    drop(store);
-    let file = blocks(&pristine)[0].clone();
-    let good = pristine.read(&file).unwrap();
-    let whole = rounds(2);
-    let (mut named, mut tried) = (0, 0);
-    for at in (0..good.len()).step_by(good.len() / 150 + 1) {
-        let disk = MemoryDisk::new();
-        for other in pristine.files().iter().filter(|other| other.file_name().is_some_and(|name| name != "lock")) {
-            disk.put(other, pristine.read(other).unwrap());
-        }
-        let mut bytes = good.clone();
-        bytes[at] ^= 0x20;
-        disk.put(&file, bytes);
-        let store = open(&disk);
-        let found_now = found(&store);
-        for (labels, lines) in &found_now {
-            let all: BTreeSet<_> = whole[labels].iter().collect();
-            assert!(lines.iter().all(|line| all.contains(line)), "byte {at}: {labels}");
-            assert!(lines.len() >= 30, "byte {at}: the other block is served");
-        }
-        tried += 1;
-        if found_now != whole {
-            let problems = store.status().problems;
-            assert_eq!(problems.len(), 1, "byte {at}");
-            assert_eq!(problems[0].file.with_extension("block"), file, "byte {at}");
-            named += 1;
-        }
-        // Writing, moving and merging go on.
-        write_round(&store, 2);
-        store.flush().unwrap();
-        let _ = store.maintain(Timestamp(0));
-    }
-    assert!(named * 3 > tried, "{named} of {tried}");
-}
-
 #[derive(Clone, Debug)]
 enum Step {
     /// A stream, the first instant, the distance to the next, and how many.
@@ -666,36 +584,5 @@ proptest! {
         prop_assert_eq!(found_sets(&store), want);
         let pattern = Matcher::new("app", MatchOp::Regex, "app-[01]").unwrap();
         prop_assert!(store.snapshot().stream_labels(&[pattern], EVER.0, EVER.1).len() <= 2);
-    }
-}
-
-#[test]
-fn a_damaged_log_is_kept_when_the_rest_moves_to_blocks() {
-    let pristine = MemoryDisk::new();
-    let store = open(&pristine);
-    for at in 0..40 {
-        write(&store, "a", &[(at, "some line")]);
-    }
-    drop(store);
-    let file = Path::new(DIR).join("logs/00000001.seg");
-    let good = pristine.read(&file).unwrap();
-    // A bit of the content and one of a length, somewhere in the first half.
-    for at in [good.len() / 3, good.len() / 3 + 1, good.len() / 3 + 2, good.len() / 3 + 3, good.len() / 2] {
-        let disk = MemoryDisk::new();
-        let mut bytes = good.clone();
-        bytes[at] ^= 0x04;
-        disk.put(&file, bytes.clone());
-        let store = open(&disk);
-        assert_eq!(store.status().problems.len(), 1, "byte {at}");
-        let before: usize = found(&store).values().map(Vec::len).sum();
-        assert!((1..40).contains(&before), "byte {at}: {before} lines");
-        write(&store, "a", &[(100, "a new line")]);
-        store.flush().unwrap();
-        let after: usize = found(&store).values().map(Vec::len).sum();
-        assert_eq!(after, before + 1, "byte {at}");
-        // What was not read is still there, and somebody is told where.
-        let aside = file.with_extension("damaged");
-        assert_eq!(disk.read(&aside).unwrap(), bytes, "byte {at}");
-        assert_eq!(store.status().problems[0].file, aside, "byte {at}");
     }
 }

@@ -6,8 +6,9 @@ use ingest::{Limits, LongLines};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::file::{at_least, parse_size, span};
+use super::file::{at_least, span};
 use super::problem::Problems;
+use super::size::parse_size;
 
 /// The `limits:` section.
 #[derive(Debug, Default, Deserialize)]

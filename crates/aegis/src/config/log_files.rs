@@ -166,7 +166,7 @@ impl LogFilesFile {
         }
         let max_line_bytes = match &self.max_line_size {
             None => limits.max_line_bytes,
-            Some(text) => super::file::parse_size(text)
+            Some(text) => super::size::parse_size(text)
                 .and_then(|bytes| usize::try_from(bytes).ok())
                 .filter(|bytes| (1..=limits.max_line_bytes).contains(bytes))
                 .ok_or_else(|| {

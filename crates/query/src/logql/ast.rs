@@ -336,6 +336,13 @@ words! {
     }
 }
 
+impl RangeOp {
+    /// Whether a line counts as many as it has bytes, and not one.
+    pub(crate) fn counts_bytes(self) -> bool {
+        matches!(self, Self::BytesRate | Self::BytesOverTime)
+    }
+}
+
 words! {
     /// Functions over the series of one instant; their names say what they do.
     AggregateOp {

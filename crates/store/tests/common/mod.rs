@@ -10,6 +10,8 @@ use signal::{
     SpanId, SpanKind, SpanLink, SpanStatus, StreamWrite, TimeRange, Timestamp, TraceId, WriteBatch,
 };
 
+pub mod written;
+
 pub const DIR: &str = "/data";
 
 pub fn settings() -> StoreSettings {

@@ -16,7 +16,7 @@ use super::gather::{Gathering, Sample};
 use super::narrow::{label_name, present};
 use super::source::{Opened, Source};
 use super::window::Function;
-use crate::logql::ast::{Conversion, RangeOp, Stage};
+use crate::logql::ast::{Conversion, Stage};
 use crate::logql::pipeline::{Entry, TIMESTAMP};
 
 /// A function whose lines need not be put together.
@@ -46,22 +46,7 @@ impl<'q> Columnar<'q> {
     /// `None` when the function needs more of lines than columns tell.
     pub(super) fn new(function: &'q Function<'q>) -> Option<Self> {
         let expr = function.expr;
-        let counts_bytes = match expr.op {
-            RangeOp::BytesRate | RangeOp::BytesOverTime => expr.unwrap.is_none(),
-            RangeOp::Rate
-            | RangeOp::RateCounter
-            | RangeOp::CountOverTime
-            | RangeOp::AbsentOverTime
-            | RangeOp::SumOverTime
-            | RangeOp::AvgOverTime
-            | RangeOp::MinOverTime
-            | RangeOp::MaxOverTime
-            | RangeOp::StddevOverTime
-            | RangeOp::StdvarOverTime
-            | RangeOp::QuantileOverTime
-            | RangeOp::FirstOverTime
-            | RangeOp::LastOverTime => false,
-        };
+        let counts_bytes = expr.unwrap.is_none() && expr.op.counts_bytes();
         let mut parser = None;
         for (place, stage) in expr.log.stages.iter().enumerate() {
             match stage {

@@ -196,22 +196,7 @@ impl<'q> Function<'q> {
 /// What a line counts; `None` when it does not count at all.
 fn value(expr: &RangeExpr, entry: &mut Entry<'_>, filters: &[Filter]) -> Option<f64> {
     let Some(unwrap) = &expr.unwrap else {
-        return Some(match expr.op {
-            RangeOp::BytesRate | RangeOp::BytesOverTime => entry.line.len() as f64,
-            RangeOp::Rate
-            | RangeOp::RateCounter
-            | RangeOp::CountOverTime
-            | RangeOp::AbsentOverTime
-            | RangeOp::SumOverTime
-            | RangeOp::AvgOverTime
-            | RangeOp::MinOverTime
-            | RangeOp::MaxOverTime
-            | RangeOp::StddevOverTime
-            | RangeOp::StdvarOverTime
-            | RangeOp::QuantileOverTime
-            | RangeOp::FirstOverTime
-            | RangeOp::LastOverTime => 1.0,
-        });
+        return Some(if expr.op.counts_bytes() { entry.line.len() as f64 } else { 1.0 });
     };
     let text = entry.get(&unwrap.label).filter(|text| !text.is_empty())?;
     let read = match unwrap.conversion {
