@@ -8,6 +8,7 @@ mod rules;
 mod scraping;
 mod settings;
 mod shown;
+mod size;
 mod syslog;
 
 use std::path::Path;
